@@ -1,0 +1,120 @@
+"""What a model, a task and a metric must offer. Plugins implement these by shape; nothing is inherited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editar_bench.types import Capability, Example, Generation, Picture, Score, Settings, Task
+
+Direction = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What the runner hands to a model before the first batch.
+
+    `examples` is the *whole* split, whatever the limit: `shuffled` draws its derangement from it.
+    """
+
+    device: str
+    examples: Sequence[Example]
+
+
+class Model(Protocol):
+    """A system under test, or a reference row.
+
+    `fingerprint` maps each weights file to its sha256: together with `name` and `settings` it decides whether a
+    stored picture may be used again.
+    """
+
+    name: str
+    kind: Literal["measured", "reference"]
+    capabilities: Mapping[Task, Capability]
+    settings: Settings
+    fingerprint: Mapping[str, str]
+    batch_size: int
+
+    def setup(self, context: Context) -> None:
+        """Load weights onto the device. Called once per task, before the first batch."""
+
+    def generate(self, batch: Sequence[Example], seeds: Sequence[int]) -> list[Generation]:
+        """Make one picture per example, of the size of its condition; seed i alone decides picture i's randomness."""
+
+
+class TaskModule(Protocol):
+    """One task on one data set: the data, and which metrics speak about it."""
+
+    task: Task
+    dataset: str
+    metrics: Sequence[str]  # registry names, in the order of the report
+
+    def load(self) -> Sequence[Example]:
+        """The whole test split in its fixed order; examples are decoded when indexed."""
+
+    def fingerprint(self) -> str:
+        """A hash of the data, stored with every run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricInfo:
+    """How the leaderboard must read a metric."""
+
+    name: str
+    protocol: str
+    unit: str
+    direction: Direction
+    version: int
+    tasks: frozenset[Task]
+    gap: Literal["shuffled", "copy-source", "none"] = "none"  # the floor that `gap_closed` starts from
+    set_level: bool = False
+    description: str = ""
+
+
+class SampleMetric(Protocol):
+    """A metric with one value a sample; the reported number is the mean of the defined values."""
+
+    info: MetricInfo
+
+    def setup(self, device: str) -> None:
+        """Load what the metric needs."""
+
+    def score(self, examples: Sequence[Example], images: Sequence[Picture]) -> list[Score]:
+        """One Score per example, in order; undefined values carry a reason and are counted, not averaged."""
+
+
+class SetMetric(Protocol):
+    """A metric of a whole set (distances between distributions, pooled mIoU).
+
+    `observe` turns a batch into one small array per sample (a feature vector, a confusion matrix), which the runner
+    stores; `reduce` turns any subset of them into the value, so that slices and bootstrap intervals are the same code.
+    """
+
+    info: MetricInfo
+
+    def setup(self, device: str) -> None:
+        """Load what the metric needs."""
+
+    def observe(self, examples: Sequence[Example], images: Sequence[Picture]) -> list[NDArray[Any]]:
+        """One array per sample, all of one shape."""
+
+    def reduce(self, observations: NDArray[Any]) -> float | None:
+        """The value of the set (observations stacked on axis 0); None where it is undefined."""
+
+
+Metric = SampleMetric | SetMetric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A value with its percentile bootstrap interval over samples."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    values: NDArray[np.float64] | None = field(default=None, repr=False)
