@@ -1,0 +1,6 @@
+"""Numbers of the scenes suite that several rooms read."""
+
+from __future__ import annotations
+
+IMAGE_SIZE = 64  # pixels a side
+NEAR, FAR = 2.0, 14.0  # metres; the one fixed range of inverse depth, for the condition picture and for `depth_rmse`
