@@ -1,6 +1,6 @@
 """What a scene is made of: the vocabulary, and the frozen description that is rendered, edited, worded and hashed.
 
-The viewer's frame: x to the right, y away from the viewer, z up, metres. Objects stand on the ground in the cells of a 3×3
+The viewer's frame: x to the right, y away from the viewer, z up, meters. Objects stand on the ground in the cells of a 3×3
 grid that turns with the camera, so that "left" and "back" mean what a viewer sees.
 """
 
@@ -23,15 +23,15 @@ COLORS: dict[str, tuple[float, float, float]] = {  # linear-ish RGB albedo
 }
 MATERIALS = ("rubber", "metal", "glowing")
 PATTERNS = ("plain", "striped", "checkered", "dotted")
-SIZES: dict[str, float] = {"small": 0.32, "medium": 0.44, "large": 0.56}  # half extent, metres
+SIZES: dict[str, float] = {"small": 0.38, "medium": 0.50, "large": 0.62}  # half extent, meters
 GROUNDS = ("grass", "sand", "snow", "tiles")
 SKIES = ("clear", "cloudy", "sunset", "night")
 STYLES = ("photo", "faded", "poster", "pastel", "nocturne")
 
 ROWS = ("front", "middle", "back")
 COLUMNS = ("left", "center", "right")
-CELL_SPACING = 1.35  # metres between cell centres; two large objects in neighbouring cells do not touch
-MAX_JITTER = 0.10  # metres, each axis
+CELL_SPACING = 1.45  # meters between cell centers; two large objects in neighboring cells barely touch
+MAX_JITTER = 0.08  # meters, each axis
 ROTATION_STEPS = 12  # of 30 degrees
 MIN_OBJECTS, MAX_OBJECTS = 1, 5
 
@@ -50,13 +50,13 @@ class SceneObject:
     size: str
     rotation: int
     row: int  # 0 front, 1 middle, 2 back
-    column: int  # 0 left, 1 centre, 2 right
+    column: int  # 0 left, 1 center, 2 right
     jitter: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """`azimuth` turns the world (textures, light) under the viewer's grid; `height` in metres; `focal` in picture widths."""
+    """`azimuth` turns the world (textures, light) under the viewer's grid; `height` in meters; `focal` in picture widths."""
 
     azimuth: float
     height: float

@@ -1,0 +1,111 @@
+"""The command `editar-bench`. Nothing heavy is imported before a command has begun its work."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from editar_bench.commands import doctor, leaderboard, ls, prepare, report, run, score, train
+from editar_bench.errors import UserError
+
+HELP = """Compare models that edit pictures and that follow depth maps, edge maps and label maps.
+
+\b
+Begin with:
+  editar-bench run --task all --limit 24      every task and model, 24 samples each
+  editar-bench leaderboard                    look at the results
+  editar-bench run --task depth --model oracle,editar-scenes:guidance=1
+  editar-bench score --images my-pictures --task edit --dataset scenes --name MY-MODEL
+  editar-bench ls models                      what there is
+
+A run that was stopped goes on when the same command is given again.
+"""
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+class Commands(typer.core.TyperGroup):
+    """The group of commands; turns what a user can mend into one sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command. Exit codes: 2 for a mistake, 130 after Ctrl-C, 1 from partly failed runs."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            _say(f"editar-bench: {error}")
+            raise SystemExit(2) from error
+        except KeyboardInterrupt as error:
+            _say("editar-bench: stopped; what was done is kept, the same command goes on from there.")
+            raise SystemExit(130) from error
+        except BrokenPipeError as error:  # `editar-bench ls metrics | head`
+            sys.stderr.close()
+            raise SystemExit(0) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            _say(
+                f"editar-bench: the disk is full{where}; what was done is kept, "
+                "free some space and give the same command again."
+            )
+            raise SystemExit(2) from error
+
+
+app = typer.Typer(
+    name="editar-bench",
+    cls=Commands,
+    help=HELP,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from editar_bench.provenance import package_version
+
+        typer.echo(f"editar-bench {package_version()}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """Options of the command itself; the help text stands in HELP."""
+
+
+app.command("run")(run.run)
+app.command("ls")(ls.ls)
+app.command("prepare")(prepare.prepare)
+app.command("score")(score.score)
+app.command("report")(report.report)
+app.command("leaderboard")(leaderboard.leaderboard)
+app.command(
+    "train",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(train.train)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="editar-bench")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""`editar-bench ls`: what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from editar_bench.commands import options
+
+if TYPE_CHECKING:
+    from editar_bench.contracts import MetricInfo
+
+KINDS = ("tasks", "models", "metrics", "datasets", "protocols", "runs")
+
+
+def ls(
+    what: Annotated[str, typer.Argument(help="tasks, models, metrics, datasets, protocols or runs.")],
+    out: options.Out = options.DEFAULT_OUT,
+) -> None:
+    """List tasks, models, metrics, data sets, protocols, or the runs of a store.
+
+    \b
+    Examples:
+      editar-bench ls models
+      editar-bench ls runs --out results/demo
+    """
+    from editar_bench.errors import UserError
+    from editar_bench.registry import near_matches
+
+    listings = {
+        "tasks": _tasks,
+        "models": _models,
+        "metrics": _metrics,
+        "datasets": _datasets,
+        "protocols": _protocols,
+        "runs": lambda: _runs(out),
+    }
+    if what not in listings:
+        raise UserError(f"'{what}' cannot be listed; {near_matches(what, KINDS)}")
+    listings[what]()
+
+
+def print_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print left-aligned columns."""
+    lines = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    for line in lines:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        typer.echo("  ".join(padded).rstrip())
+
+
+def _models() -> None:
+    from editar_bench.registry import MODELS
+
+    rows = [(n, e.summary or "(no description)", e.origin) for n, e in MODELS.entries().items()]
+    print_rows(("model", "what it is", "from"), rows)
+
+
+def _tasks() -> None:
+    from editar_bench.registry import TASKS
+
+    rows = [(*n.partition("/")[::2], e.summary, e.origin) for n, e in TASKS.entries().items()]
+    print_rows(("task", "data set", "what it asks for", "from"), rows)
+
+
+def _datasets() -> None:
+    from editar_bench.registry import TASKS
+    from editar_bench.suites import SUITES, datasets
+
+    rows = []
+    for name in datasets():
+        tasks = [key.partition("/")[0] for key in TASKS.names() if key.endswith(f"/{name}")]
+        suites = [suite.name for suite in SUITES.values() if suite.dataset == name]
+        rows.append((name, ", ".join(tasks), ", ".join(suites) or "none"))
+    print_rows(("data set", "tasks", "suite"), rows)
+
+
+def _infos() -> list[MetricInfo]:
+    from editar_bench.cost import COST
+    from editar_bench.registry import METRICS
+
+    return [METRICS.get(name)().info for name in METRICS.names()] + list(COST)
+
+
+def _metrics() -> None:
+    from editar_bench.tables import arrow
+
+    rows = [
+        (
+            info.name,
+            arrow(info.direction == "higher"),
+            info.unit or "1",
+            info.protocol,
+            ", ".join(sorted(info.tasks)),
+            info.description,
+        )
+        for info in _infos()
+    ]
+    print_rows(("metric", "", "unit", "protocol", "tasks", "what it says"), rows)
+
+
+def _protocols() -> None:
+    rows = sorted((info.protocol, info.name, info.version) for info in _infos())
+    print_rows(("protocol", "metric", "version"), rows)
+
+
+def _runs(out: Path) -> None:
+    from editar_bench.store import Reader
+
+    frame = Reader(out).run_list()
+    columns = ["run_id", "suite", "dataset", "status", "started_at", "finished_at", "reason"]
+    print_rows(columns, frame[columns].fillna("").itertuples(index=False))

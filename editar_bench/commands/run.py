@@ -1,0 +1,94 @@
+"""`editar-bench run`: make pictures, score them, sum up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from editar_bench.commands import options
+
+if TYPE_CHECKING:
+    from editar_bench.plan import ModelEntry
+    from editar_bench.suites import Suite as SuiteRecord
+
+
+def run(
+    task: Annotated[
+        str, typer.Option(help="all, or a comma list of edit, depth, edge, segmentation.")
+    ] = "all",
+    suite: options.Suite = None,
+    dataset: options.Dataset = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A comma list, settings after a colon: oracle,editar-scenes:guidance=1,top_k=0; "
+            "or all. Without it: every model of the suite whose weights are present."
+        ),
+    ] = None,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    repeats: Annotated[int, typer.Option(help="Pictures a sample, each with its own seed.")] = 1,
+    engine: Annotated[str, typer.Option(help="Where the work is done: local.")] = "local",
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = "auto",
+    out: options.Out = options.DEFAULT_OUT,
+) -> None:
+    """Make pictures with every model, score them, and publish the results.
+
+    \b
+    Examples:
+      editar-bench run --task all
+      editar-bench run --task depth,edge --limit 50 --model codec,shuffled,editar-scenes
+      editar-bench run --task edit --model editar-scenes:guidance=1 --repeats 3
+
+    What the store already has is not done again. A run that was stopped goes on when the same command
+    is given again. Exit code 1: some models or pictures failed, the others are stored.
+    """
+    from editar_bench import plan, provenance, suites
+    from editar_bench.commands.running import carry_out
+    from editar_bench.devices import resolve_device
+    from editar_bench.engines import check_engine
+    from editar_bench.types import RunSpec
+
+    provenance.check_rooms()
+    check_engine(engine)
+    chosen = suites.choose_suite(suite, dataset)
+    tasks = suites.choose_tasks(task, chosen.dataset)
+    size = options.read_batch_size(batch_size)
+    models = _models(model, chosen)
+    spec = RunSpec(
+        suite=chosen.name,
+        dataset=chosen.dataset,
+        tasks=tasks,
+        models=tuple(entry.label for entry in models),
+        limit=limit,
+        seed=seed,
+        repeats=repeats,
+        engine=engine,
+        device=device,
+        batch_size=size,
+    )
+    carry_out(plan.make_plan(spec, resolve_device(device), models), out)
+
+
+def _models(text: str | None, chosen: SuiteRecord) -> list[ModelEntry]:
+    """The models asked for; without a request those of the suite, and a note on each that cannot be built."""
+    from editar_bench.errors import UserError
+    from editar_bench.model_names import ModelRef, parse_models
+    from editar_bench.plan import build_models
+    from editar_bench.registry import MODELS
+
+    if text is not None and text != "all":
+        return build_models(parse_models(text))
+    names = chosen.models if text is None else MODELS.names()
+    built = build_models([ModelRef(name) for name in names])
+    if text == "all":
+        return built
+    for entry in built:
+        if entry.model is None:
+            typer.echo(f"{entry.label} is left out: {entry.reason}")
+    present = [entry for entry in built if entry.model is not None]
+    if not present:
+        raise UserError(f"No model of the suite '{chosen.name}' can be built; see the lines above.")
+    return present

@@ -1,0 +1,99 @@
+"""Model names as people type them: `oracle,editar-scenes:guidance=1,top_k=0`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from editar_bench.contracts import Model
+from editar_bench.errors import UserError
+from editar_bench.registry import MODELS, near_matches
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A registry name with the settings given in the name."""
+
+    base: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The name shown everywhere: settings sorted, so that their order does not make another model."""
+        if not self.settings:
+            return self.base
+        pairs = (f"{key}={_show(value)}" for key, value in sorted(self.settings.items()))
+        return f"{self.base}:{','.join(pairs)}"
+
+
+def _show(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def parse_models(text: str) -> list[ModelRef]:
+    """Split a comma list; a piece `key=value` without a colon continues the settings of the model before it."""
+    pieces: list[tuple[str, dict[str, Any]]] = []
+    for piece in filter(None, (part.strip() for part in text.split(","))):
+        name, colon, setting = piece.partition(":")
+        if not colon and "=" in piece and pieces:
+            setting = piece
+        else:
+            pieces.append((name, {}))
+        if setting:
+            key, equals, value = setting.partition("=")
+            if not equals or not key:
+                raise UserError(
+                    f"'{setting}' in --model is no setting; write name:key=value,key=value."
+                )
+            pieces[-1][1][key.strip()] = _value(value.strip())
+    if not pieces:
+        raise UserError("--model is empty; name at least one model (see `editar-bench ls models`).")
+    return [ModelRef(MODELS.check(base), settings) for base, settings in pieces]
+
+
+def create_model(ref: ModelRef) -> tuple[str, Model]:
+    """Build a model; returns its label (only settings that differ from the defaults) and the model.
+
+    Raises:
+        UserError: an unknown name or setting, or weights that are missing or corrupt.
+    """
+    factory = MODELS.get(ref.base)
+    _check_settings(ref, factory)
+    try:
+        model = factory(**ref.settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"Model '{ref.label}' refuses its settings: {error}.") from error
+    return _without_defaults(ref, factory).label, model
+
+
+def _parameters(factory: Callable[..., Model]) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(factory).parameters)
+
+
+def _check_settings(ref: ModelRef, factory: Callable[..., Model]) -> None:
+    parameters = _parameters(factory)
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return  # the factory validates its own settings
+    for key in ref.settings:
+        if key not in parameters:
+            hint = near_matches(key, parameters) if parameters else "it has no settings."
+            raise UserError(f"Model '{ref.base}' has no setting '{key}'; {hint}")
+
+
+def _without_defaults(ref: ModelRef, factory: Callable[..., Model]) -> ModelRef:
+    if not ref.settings:
+        return ref
+    defaults: dict[str, Any] = {name: p.default for name, p in _parameters(factory).items()}
+    defaults |= getattr(factory, "defaults", {})
+    kept = {k: v for k, v in ref.settings.items() if k not in defaults or defaults[k] != v}
+    return ModelRef(ref.base, kept)

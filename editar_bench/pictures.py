@@ -1,0 +1,61 @@
+"""Pictures on disk: PNG files named by the hash of their pixels, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from editar_bench.errors import UserError
+from editar_bench.types import Picture
+
+
+def picture_hash(picture: Picture) -> str:
+    """sha256 over shape and pixels: two PNG encoders may disagree, two equal pictures may not."""
+    digest = hashlib.sha256(repr(picture.shape).encode())
+    digest.update(np.ascontiguousarray(picture).tobytes())
+    return digest.hexdigest()
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """Where the picture with this hash lies under the pictures folder."""
+    return folder / name[:2] / f"{name}.png"
+
+
+def write_picture(folder: Path, picture: Picture) -> str:
+    """Store an (H, W, 3) uint8 picture and return its hash; a picture that is there is not written again."""
+    from PIL import Image
+
+    name = picture_hash(picture)
+    path = picture_path(folder, name)
+    if path.exists():
+        return name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            Image.fromarray(picture).save(file, format="png", compress_level=3)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return name
+
+
+def read_picture(folder: Path, name: str) -> Picture:
+    """Read a stored picture back as (H, W, 3) uint8."""
+    from PIL import Image
+
+    path = picture_path(folder, name)
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    except (OSError, SyntaxError) as error:
+        raise UserError(
+            f"The stored picture {path} is missing or damaged; remove it and run the same command "
+            "with another --out, or delete the store to make everything again."
+        ) from error

@@ -1,0 +1,126 @@
+"""What a run is going to do: tasks loaded, models built, metrics looked up. Failures of models become records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from editar_bench import parts
+from editar_bench.contracts import Metric, Model, TaskModule
+from editar_bench.cost import COST
+from editar_bench.errors import UserError
+from editar_bench.model_names import ModelRef, create_model
+from editar_bench.registry import METRICS, TASKS
+from editar_bench.types import How, RunSpec, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """A model of the plan; without `model` it could not be built, for the `reason`."""
+
+    label: str
+    model: Model | None
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """The identity that decides whether stored pictures may be used again."""
+        if self.model is None:
+            return ""
+        model = self.model
+        return parts.model_key(model.name, model.settings, model.fingerprint)
+
+    @property
+    def kind(self) -> str:
+        """`measured` or `reference`."""
+        return self.model.kind if self.model else "measured"
+
+    def refusal(self, task: Task) -> tuple[str, str] | None:
+        """Status and reason when the model will make no picture for this task."""
+        if self.model is None:
+            return "failed", self.reason
+        capability = self.model.capabilities.get(task)
+        if capability is None:
+            return "unsupported", f"{self.label} does not say that it can do {task}"
+        if capability.how is How.NO:
+            return "unsupported", capability.reason
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """The part of the provenance that is about this model."""
+        if self.model is None:
+            return {"reason": self.reason}
+        return {"settings": dict(self.model.settings), "weights": dict(self.model.fingerprint)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEntry:
+    """A task of the plan with its data."""
+
+    task: Task
+    module: TaskModule
+    fingerprint: str
+    length: int  # of the whole split
+    wanted: int  # the first so many samples are part of this run
+    metrics: Mapping[str, Metric]
+
+    @property
+    def infos(self) -> list[Any]:
+        """What is reported: the metrics in the task's order, then the cost."""
+        return [metric.info for metric in self.metrics.values()] + list(COST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run, ready to begin."""
+
+    spec: RunSpec
+    device: str
+    tasks: Sequence[TaskEntry]
+    models: Sequence[ModelEntry]
+
+
+def load_task(spec: RunSpec, task: Task) -> TaskEntry:
+    """Open the data of a task and build its metrics (their networks are loaded later)."""
+    module = TASKS.get(f"{task}/{spec.dataset}")()
+    length = len(module.load())
+    metrics = {name: METRICS.get(name)() for name in module.metrics if name not in _COST_NAMES}
+    return TaskEntry(
+        task=task,
+        module=module,
+        fingerprint=module.fingerprint(),
+        length=length,
+        wanted=length if spec.limit is None else min(spec.limit, length),
+        metrics=metrics,
+    )
+
+
+_COST_NAMES = frozenset(info.name for info in COST)
+
+
+def build_models(refs: Sequence[ModelRef]) -> list[ModelEntry]:
+    """Build every model; one that cannot be built is kept with the reason."""
+    built: dict[str, ModelEntry] = {}
+    for ref in refs:
+        try:
+            label, model = create_model(ref)
+            entry = ModelEntry(label=label, model=model)
+        except UserError as error:
+            entry = ModelEntry(label=ref.label, model=None, reason=str(error))
+        built.setdefault(entry.label, entry)
+    return list(built.values())
+
+
+def make_plan(spec: RunSpec, device: str, models: Sequence[ModelEntry]) -> Plan:
+    """Load the tasks of a run.
+
+    Raises:
+        UserError: data or a metric is missing, or no sample is asked for.
+    """
+    if spec.limit is not None and spec.limit < 1:
+        raise UserError(f"--limit is {spec.limit}; it must be at least 1.")
+    if spec.repeats < 1:
+        raise UserError(f"--repeats is {spec.repeats}; it must be at least 1.")
+    tasks = [load_task(spec, task) for task in spec.tasks]
+    return Plan(spec=spec, device=device, tasks=tasks, models=models)

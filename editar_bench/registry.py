@@ -1,0 +1,149 @@
+"""Names to things: a table of "module:attribute" strings that are imported when somebody asks, and not before.
+
+Plugins add names through entry points (groups `editar_bench.models`, `editar_bench.tasks`, `editar_bench.metrics`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from editar_bench.errors import UserError
+
+if TYPE_CHECKING:  # the table is read by `ls models`, which has no use for NumPy
+    from editar_bench.contracts import Metric, Model, TaskModule
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a name leads: `target` is "module:attribute", or the thing itself when a test registers one."""
+
+    target: Any
+    summary: str = ""
+    origin: str = "built in"
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """The end of an error sentence: what the user may have meant, or else everything there is."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known are: {', '.join(known) or 'none'}."
+
+
+def load_target(target: str) -> Any:
+    """Import "module:attribute"; a missing module or attribute becomes one sentence."""
+    module_name, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{target} needs the module '{error.name}', which is not installed; "
+            "install the package that provides it or leave this name out."
+        ) from error
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{target} cannot be loaded: {error}.") from error
+
+
+class Registry(Generic[T]):
+    """Names of one kind. Entry points are read once, at the first question."""
+
+    def __init__(self, kind: str, group: str, builtin: Mapping[str, Entry]) -> None:
+        self.kind = kind
+        self.group = group
+        self._entries = dict(builtin)
+        self._discovered = False
+
+    def entries(self) -> Mapping[str, Entry]:
+        """Every name with where it leads; imports nothing."""
+        if not self._discovered:
+            for point in metadata.entry_points(group=self.group):
+                origin = point.dist.name if point.dist else "a plugin"
+                self._add(point.name, Entry(point.value, origin=origin))
+            self._discovered = True
+        return self._entries
+
+    def names(self) -> list[str]:
+        """All names in the order of the table, plugins last."""
+        return list(self.entries())
+
+    def register(self, name: str, target: str | T, summary: str = "") -> None:
+        """Add a name from code."""
+        self.entries()
+        self._add(name, Entry(target, summary, origin="registered in code"))
+
+    def unregister(self, name: str) -> None:
+        """Forget a name that `register` added."""
+        del self._entries[name]
+
+    def check(self, name: str) -> str:
+        """The name itself; an unknown one is an error that offers near matches."""
+        if name not in self.entries():
+            raise UserError(f"There is no {self.kind} '{name}'; {near_matches(name, self.names())}")
+        return name
+
+    def get(self, name: str) -> T:
+        """Import and return what the name stands for."""
+        target = self.entries()[self.check(name)].target
+        loaded: T = load_target(target) if isinstance(target, str) else target
+        return loaded
+
+    def _add(self, name: str, entry: Entry) -> None:
+        old = self._entries.get(name)
+        if old is not None and old.target != entry.target:
+            raise UserError(
+                f"Two packages offer a {self.kind} named '{name}': {old.target} ({old.origin}) and "
+                f"{entry.target} ({entry.origin}); uninstall one or rename it."
+            )
+        self._entries[name] = old or entry
+
+
+def _table(module: str, rows: Mapping[str, tuple[str, str]]) -> dict[str, Entry]:
+    return {name: Entry(f"{module}.{place}", summary) for name, (place, summary) in rows.items()}
+
+
+MODELS: Registry[Callable[..., Model]] = Registry(
+    "model",
+    "editar_bench.models",
+    _table(
+        "models.adapters",
+        {
+            "editar-scenes": ("editar:EditarScenes", "EditAR at a small size, trained on scenes"),
+            "instruct-pix2pix-scenes": (
+                "instruct_pix2pix:InstructPix2PixScenes",
+                "a compact InstructPix2Pix diffusion pipeline, trained on scenes",
+            ),
+            "oracle": ("reference:Oracle", "reference: the truth itself"),
+            "codec": ("reference:CodecRoundTrip", "reference: the truth through the codec"),
+            "copy-source": ("reference:CopySource", "reference: the condition picture unchanged"),
+            "shuffled": ("reference:Shuffled", "reference: the truth of another sample"),
+            "blank": ("reference:Blank", "reference: one gray picture for everything"),
+        },
+    ),
+)
+
+TASKS: Registry[Callable[..., TaskModule]] = Registry(
+    "task",
+    "editar_bench.tasks",
+    _table(
+        "tasks",
+        {
+            "edit/scenes": ("edit:SceneEdit", "follow an instruction, nine edit types"),
+            "depth/scenes": ("depth:SceneDepth", "a picture from a depth map and a caption"),
+            "edge/scenes": ("edge:SceneEdge", "a picture from an edge map and a caption"),
+            "segmentation/scenes": (
+                "segmentation:SceneSegmentation",
+                "a picture from a palette label map and a caption",
+            ),
+        },
+    ),
+)
+
+METRICS: Registry[Callable[[], Metric]] = Registry("metric", "editar_bench.metrics", {})

@@ -1,0 +1,1 @@
+"""The stages of a run: objects that are built once a worker and then called once a batch."""

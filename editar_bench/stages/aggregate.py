@@ -1,0 +1,200 @@
+"""Third stage: numbers. Means or pooled values with intervals, whole and per slice, and `gap_closed`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editar_bench.contracts import Estimate, MetricInfo
+from editar_bench.cost import COST, cost_value
+from editar_bench.plan import ModelEntry
+from editar_bench.stages.samples import Sample
+from editar_bench.statistics import gap_closed, gap_interval, mean_interval, set_interval
+from editar_bench.store import Aggregate, ScoreKey
+
+Reduce = Callable[[NDArray[Any]], float | None]
+Values = dict[str, list[float | None]]  # sample id -> one value a repeat
+Arrays = dict[str, list[NDArray[Any]]]  # sample id -> one observation a repeat
+EMPTY = Estimate(value=None, low=None, high=None, n=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResults:
+    """All that is stored of one model on one task: output rows by sample, scores, and why samples are missing."""
+
+    model: ModelEntry
+    refusal: tuple[str, str] | None = None
+    outputs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    scores: Mapping[ScoreKey, float | None] = field(default_factory=dict)
+    arrays: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)  # by metric
+    failures: str = ""
+    _values: dict[str, Values] = field(default_factory=dict, repr=False)
+
+    def values(self, info: MetricInfo) -> Values:
+        """Per sample the values of its pictures; a scored but undefined one is None."""
+        if info.name not in self._values:
+            self._values[info.name] = self._collect(info)
+        return self._values[info.name]
+
+    def _collect(self, info: MetricInfo) -> Values:
+        found: Values = {}
+        for sample_id, rows in self.outputs.items():
+            for row in rows:
+                key = (row["output_id"], info.name, info.protocol, info.version)
+                if info in COST:
+                    found.setdefault(sample_id, []).append(cost_value(info, row))
+                elif key in self.scores:
+                    found.setdefault(sample_id, []).append(self.scores[key])
+        return found
+
+    def observations(self, info: MetricInfo) -> Arrays:
+        """Per sample the observations of its pictures."""
+        stored = self.arrays.get(info.name, {})
+        return {
+            sample_id: arrays
+            for sample_id, rows in self.outputs.items()
+            if (arrays := [stored[r["output_id"]] for r in rows if r["output_id"] in stored])
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResults:
+    """One task of one run, ready to be summed up."""
+
+    run_id: str
+    suite: str
+    task: str
+    dataset: str
+    length: int  # of the whole split
+    samples: Sequence[Sample]
+    infos: Sequence[MetricInfo]
+    reducers: Mapping[str, Reduce]  # of the set-level metrics
+    broken: Mapping[str, str]  # metric -> why it could not be used
+    results: Sequence[ModelResults]
+    references: Mapping[str, ModelResults]  # floor and ceiling rows by label
+
+
+def aggregate_task(task: TaskResults) -> list[Aggregate]:
+    """All numbers of a task. Slices come outermost: equal counts share their resampling."""
+    whole = [sample.id for sample in task.samples]
+    groups: dict[str, list[str]] = {"": whole}
+    for sample in task.samples:
+        for name in sample.slices:
+            groups.setdefault(name, []).append(sample.id)
+    return [
+        _number(task, result, info, name, ids)
+        for name, ids in groups.items()
+        for info in task.infos
+        for result in task.results
+        if not (name and result.refusal)
+    ]
+
+
+def _number(
+    task: TaskResults, result: ModelResults, info: MetricInfo, name: str, ids: Sequence[str]
+) -> Aggregate:
+    estimate, undefined = _estimate(task, result, info, name, ids)
+    status, reason = result.refusal or ("ok", result.failures)
+    if status == "ok" and estimate.n == 0 and info.name in task.broken:
+        status, reason = "failed", task.broken[info.name]
+    gap = _gap(task, result, info, name, ids) if estimate.value is not None else EMPTY
+    return Aggregate(
+        run_id=task.run_id,
+        suite=task.suite,
+        task=task.task,
+        dataset=task.dataset,
+        model=result.model.label,
+        metric=info.name,
+        protocol=info.protocol,
+        version=info.version,
+        model_key=result.model.key,
+        kind=cast(Literal["measured", "reference"], result.model.kind),
+        higher_is_better=info.direction == "higher",
+        n_expected=len(ids) if name else task.length,
+        value=estimate.value,
+        ci_low=estimate.low,
+        ci_high=estimate.high,
+        n=estimate.n,
+        n_undefined=undefined,
+        slice=name,
+        status=cast(Literal["ok", "unsupported", "failed"], status),
+        reason=reason,
+        gap_closed=gap.value,
+        gap_low=gap.low,
+        gap_high=gap.high,
+    )
+
+
+def _estimate(
+    task: TaskResults, result: ModelResults, info: MetricInfo, name: str, ids: Sequence[str]
+) -> tuple[Estimate, int]:
+    """The value with its interval, and how many samples were scored without having a value."""
+    if info.set_level:
+        if info.name not in task.reducers:
+            return EMPTY, 0
+        stacked, clusters = _stack(result.observations(info), ids)
+        if not clusters:
+            return EMPTY, 0
+        reduce = task.reducers[info.name]
+        return set_interval(stacked, reduce, clusters=clusters, **_effort(name)), 0
+    values = result.values(info)
+    rows = [(value, sample_id) for sample_id in ids for value in values.get(sample_id, ())]
+    estimate = mean_interval([v for v, _ in rows], clusters=[s for _, s in rows])
+    scored = sum(1 for sample_id in ids if sample_id in values)
+    return estimate, scored - estimate.n
+
+
+def _effort(name: str) -> dict[str, int]:
+    # A set-level value is reduced anew for every resample; slices get the value alone.
+    return {"resamples": 0} if name else {}
+
+
+def _stack(arrays: Arrays, ids: Sequence[str]) -> tuple[NDArray[Any], list[str]]:
+    rows = [(array, sample_id) for sample_id in ids for array in arrays.get(sample_id, ())]
+    if not rows:
+        return np.empty(0), []
+    return np.stack([array for array, _ in rows]), [sample_id for _, sample_id in rows]
+
+
+def _gap(
+    task: TaskResults, result: ModelResults, info: MetricInfo, name: str, ids: Sequence[str]
+) -> Estimate:
+    """`gap_closed` against the floor of the metric and the ceiling of the model's decoder, on common samples."""
+    ceiling = task.references.get(getattr(result.model.model, "ceiling", "codec"))
+    floor = task.references.get(info.gap)
+    if floor is None or ceiling is None:
+        return EMPTY
+    three = (result, floor, ceiling)
+    if not info.set_level:
+        columns = [_means(r.values(info), ids) for r in three]
+        return gap_interval(*columns)
+    if info.name not in task.reducers:
+        return EMPTY
+    reduce = task.reducers[info.name]
+    arrays = [r.observations(info) for r in three]
+    common = [s for s in ids if all(s in a for a in arrays)]
+    if not common:
+        return EMPTY
+    stacked = np.stack([_first(a, common) for a in arrays], axis=1)
+
+    def reduce_gap(joined: NDArray[Any]) -> float | None:
+        return gap_closed(*(reduce(joined[:, column]) for column in range(3)))
+
+    return set_interval(stacked, reduce_gap, **_effort(name))
+
+
+def _first(arrays: Arrays, ids: Sequence[str]) -> NDArray[Any]:
+    return np.stack([arrays[sample_id][0] for sample_id in ids])
+
+
+def _means(values: Values, ids: Sequence[str]) -> list[float | None]:
+    return [_mean(values.get(sample_id, ())) for sample_id in ids]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None

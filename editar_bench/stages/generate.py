@@ -1,0 +1,190 @@
+"""First stage: pictures. One call makes one batch, writes its pictures and one Parquet part, and returns a tally."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from editar_bench import parts, store
+from editar_bench.contracts import Context, Model, TaskModule
+from editar_bench.devices import peak_bytes, reset_peak
+from editar_bench.errors import UserError
+from editar_bench.pictures import picture_path, write_picture
+from editar_bench.seeds import seed_of
+from editar_bench.types import Example, Generation
+
+PICTURES = "pictures"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateJob:
+    """One model on one task: everything a worker needs, and everything that is the same in all its rows."""
+
+    out: Path
+    run_id: str
+    run_seed: int
+    suite: str
+    dataset_fingerprint: str
+    label: str
+    model_key: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Sample indices of one full-sized batch; only those in `wanted` are stored."""
+
+    indices: Sequence[int]
+    wanted: frozenset[int]
+    repeat: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What one call did."""
+
+    done: int
+    failed: int = 0
+    reasons: Mapping[str, str] = field(default_factory=dict)  # what failed -> why
+
+
+def is_fatal(error: Exception) -> bool:
+    """Whether an error concerns the disk and not the sample: going on would fail for every sample."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return isinstance(error, OSError) and error.errno in full
+
+
+def one_line(error: Exception) -> str:
+    """An exception as a reason that fits a table."""
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, UserError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class SetupFailed(Exception):
+    """A model could not be loaded; the message says why."""
+
+
+class GenerateStage:
+    """Batch of indices in, pictures and output rows on disk, tally out."""
+
+    def __init__(self, job: GenerateJob, task: TaskModule, model: Model) -> None:
+        self.job = job
+        self.task = task
+        self.model = model
+        self.examples = task.load()
+        try:
+            model.setup(Context(device=job.device, examples=self.examples))
+        except Exception as error:
+            raise SetupFailed(one_line(error)) from error
+
+    def __call__(self, batch: Batch) -> Tally:
+        """Make the whole batch, store what is wanted of it."""
+        examples = {index: self.examples[index] for index in set(batch.indices)}
+        made = self._make_all(batch, examples)
+        rows = [
+            self._row(examples[index], batch, result)
+            for index, result in made.items()
+            if index in batch.wanted
+        ]
+        parts.write_part(self.job.out, "output", rows)
+        reasons = {row["sample_id"]: row["reason"] for row in rows if row["status"] == "failed"}
+        return Tally(done=len(rows), failed=len(reasons), reasons=reasons)
+
+    def _make_all(
+        self, batch: Batch, examples: Mapping[int, Example]
+    ) -> dict[int, tuple[Generation | Exception, int]]:
+        """Per index the picture (or why there is none) and the batch size it was made with."""
+        size = len(batch.indices)
+        try:
+            made = self._make([examples[i] for i in batch.indices], batch.repeat)
+            return {i: (g, size) for i, g in zip(batch.indices, made, strict=True)}
+        except Exception as error:
+            if is_fatal(error):
+                raise
+        # Somewhere in the batch is a sample that cannot be made: alone, each one answers for itself.
+        alone: dict[int, tuple[Generation | Exception, int]] = {}
+        for index in sorted(batch.wanted):
+            try:
+                alone[index] = (self._make([examples[index]], batch.repeat)[0], 1)
+            except Exception as error:
+                if is_fatal(error):
+                    raise
+                alone[index] = (error, 1)
+        return alone
+
+    def _make(self, examples: Sequence[Example], repeat: int) -> list[Generation]:
+        seeds = [self._seed(example, repeat) for example in examples]
+        reset_peak(self.job.device)
+        made = self.model.generate(examples, seeds)
+        peak = peak_bytes(self.job.device)
+        if len(made) != len(examples):
+            raise ValueError(f"the model returned {len(made)} pictures for {len(examples)} samples")
+        for example, generation in zip(examples, made, strict=True):
+            if generation.image.shape != example.condition.shape:
+                raise ValueError(
+                    f"the model returned a picture of shape {generation.image.shape} "
+                    f"where {example.condition.shape} was expected"
+                )
+        return [
+            Generation(
+                image=g.image,
+                seconds=g.seconds,
+                peak_memory_bytes=peak if g.peak_memory_bytes is None else g.peak_memory_bytes,
+            )
+            for g in made
+        ]
+
+    def _seed(self, example: Example, repeat: int) -> int:
+        return seed_of(self.job.run_seed, example.task, self.task.dataset, example.id, repeat)
+
+    def _row(
+        self, example: Example, batch: Batch, result: tuple[Generation | Exception, int]
+    ) -> dict[str, Any]:
+        outcome, batch_size = result
+        row = {
+            "run_id": self.job.run_id,
+            "suite": self.job.suite,
+            "task": str(self.task.task),
+            "dataset": self.task.dataset,
+            "dataset_fingerprint": self.job.dataset_fingerprint,
+            "model": self.job.label,
+            "model_key": self.job.model_key,
+            "kind": self.model.kind,
+            "sample_id": example.id,
+            "repeat": batch.repeat,
+            "seed": self._seed(example, batch.repeat),
+            "batch_size": batch_size,
+            "device": self.job.device,
+            "created_at": store.now(),
+        }
+        if isinstance(outcome, Exception):
+            row |= {"status": "failed", "reason": one_line(outcome), "picture_hash": ""}
+        else:
+            row |= {"status": "ok"} | self._store(outcome)
+        row["output_id"] = parts.output_id(
+            self.job.model_key,
+            str(self.task.task),
+            self.task.dataset,
+            self.job.dataset_fingerprint,
+            example.id,
+            batch.repeat,
+            row["seed"],
+            row["picture_hash"],
+        )
+        return row
+
+    def _store(self, generation: Generation) -> dict[str, Any]:
+        folder = self.job.out / PICTURES
+        with parts.disk_errors(folder):
+            name = write_picture(folder, generation.image)
+        return {
+            "picture_hash": name,
+            "path": picture_path(folder, name).relative_to(self.job.out).as_posix(),
+            "seconds": generation.seconds,
+            "peak_memory_bytes": generation.peak_memory_bytes,
+        }

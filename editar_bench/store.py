@@ -1,0 +1,293 @@
+"""The results store: `<out>/results.duckdb`, written by one driver, read by anybody at any time.
+
+Workers write parts (`write_part`), the driver holds the lock, ingests parts into a working copy and
+publishes that copy by renaming it over the published file. Ingesting is idempotent, and everything
+is rebuilt from the parts if the file is lost.
+
+    with Store.open(out) as store:
+        run_id = store.begin_run(RunRecord(suite=..., dataset=..., spec={}, provenance={}))
+        done = store.known_outputs(key, "depth", "scenes", fingerprint)  # make only the others
+        store.write_part("output", rows)  # a worker: write_part(out, "output", rows)
+        store.ingest()
+        store.write_aggregates([Aggregate(...)])
+        store.finish_run(run_id)  # publishes
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from numpy.typing import NDArray
+
+from editar_bench import migrations, parts, schema
+from editar_bench.contracts import MetricInfo
+from editar_bench.errors import UserError
+from editar_bench.locking import WORKING, open_working, take_lock
+from editar_bench.parts import disk_errors, model_key, model_label, output_id, write_part
+from editar_bench.reader import PUBLISHED, Reader
+from editar_bench.records import Aggregate, OutputKey, RunRecord, ScoreKey, metric_row, now
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from filelock import BaseFileLock
+
+__all__ = [
+    "Aggregate",
+    "OutputKey",
+    "Reader",
+    "RunRecord",
+    "ScoreKey",
+    "Store",
+    "UserError",
+    "model_key",
+    "model_label",
+    "now",
+    "output_id",
+    "write_part",
+]
+
+
+class Store:
+    """The driver's side of a results folder. Made by `Store.open`; a context manager."""
+
+    def __init__(self, out: Path, lock: BaseFileLock, connection: DuckDBPyConnection) -> None:
+        """Use `Store.open`."""
+        self.out = out
+        self._lock = lock
+        self._connection = connection
+
+    @classmethod
+    def open(cls, out: Path) -> Self:
+        """Take the lock of `out`, make the working copy, and ingest what a killed run left.
+
+        Raises:
+            UserError: another run holds the lock, or the file is newer or no results store.
+        """
+        lock = take_lock(out)
+        try:
+            with disk_errors(out):
+                for leftover in out.glob(f"{WORKING}*"):
+                    leftover.unlink()
+                if (out / PUBLISHED).exists():
+                    shutil.copyfile(out / PUBLISHED, out / WORKING)
+            connection = open_working(out)
+            store = cls(out, lock, connection)
+            migrations.prepare(connection, str(out / PUBLISHED))
+            store.ingest()
+            store._close_interrupted_runs()
+        except BaseException:
+            lock.release()
+            raise
+        return store
+
+    def __enter__(self) -> Self:
+        """The open store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close; what was not published stays in the parts and is ingested by the next run."""
+        self.close()
+
+    def close(self) -> None:
+        """Drop the working copy and release the lock."""
+        self._connection.close()
+        for leftover in self.out.glob(f"{WORKING}*"):
+            leftover.unlink(missing_ok=True)
+        self._lock.release()
+
+    def begin_run(self, record: RunRecord) -> str:
+        """Record that a run begins; returns its id."""
+        started = now()
+        run_id = f"{started:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+        row = {
+            "run_id": run_id,
+            "suite": record.suite,
+            "dataset": record.dataset,
+            "status": "running",
+            "started_at": started,
+            "spec": json.dumps(dict(record.spec), default=str),
+            "provenance": json.dumps(dict(record.provenance), default=str),
+        }
+        self.write_part("run", [row])
+        self.ingest()
+        return run_id
+
+    def finish_run(
+        self, run_id: str, status: Literal["finished", "failed"] = "finished", reason: str = ""
+    ) -> None:
+        """Record the end of a run, ingest and publish."""
+        self._end_run(run_id, status, reason)
+        self.publish()
+
+    def write_part(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows as a part; queries of this store see them after `ingest`."""
+        write_part(self.out, table, rows)
+
+    def ingest(self) -> int:
+        """Take in all parts not yet in the working copy; returns how many."""
+        import duckdb
+
+        count = 0
+        for table in schema.TABLES:
+            done = {
+                row[0]
+                for row in self._connection.execute(
+                    "SELECT part FROM ingested_part WHERE table_name = ?", [table.name]
+                ).fetchall()
+            }
+            listed = parts.list_parts(self.out, table.name)
+            new = [path for path in listed if path.name not in done]
+            if new:
+                try:
+                    self._ingest_table(table.name, new)
+                except duckdb.Error as error:
+                    self._connection.execute("ROLLBACK")
+                    raise UserError(
+                        f"cannot take in the parts of {self.out / parts.PARTS / table.name} "
+                        f"({str(error).splitlines()[0]}); remove the unreadable part or free disk "
+                        "space, then run the same command again."
+                    ) from error
+            count += len(new)
+        return count
+
+    def publish(self) -> None:
+        """Ingest, checkpoint, and rename a copy of the working file over the published one."""
+        self.ingest()
+        self._connection.execute("CHECKPOINT")
+        self._connection.close()
+        aside = self.out / f".{PUBLISHED}.{uuid.uuid4().hex[:8]}"
+        try:
+            with disk_errors(self.out / PUBLISHED):
+                shutil.copyfile(self.out / WORKING, aside)
+                with aside.open("rb+") as file:
+                    os.fsync(file.fileno())
+                os.replace(aside, self.out / PUBLISHED)
+        finally:
+            aside.unlink(missing_ok=True)
+            self._connection = open_working(self.out)
+
+    def known_outputs(
+        self, model_key: str, task: str, dataset: str, dataset_fingerprint: str = ""
+    ) -> dict[OutputKey, dict[str, Any]]:
+        """Finished pictures of a model by sample id, repeat and seed; failed ones are not listed.
+
+        Of several pictures with one key the newest counts. The values are rows of `output`.
+        """
+        rows = self._rows(
+            "SELECT * FROM output WHERE model_key = ? AND task = ? AND dataset = ? "
+            "AND coalesce(dataset_fingerprint, '') = ? AND status = 'ok' "
+            "ORDER BY created_at NULLS FIRST",
+            [model_key, str(task), dataset, dataset_fingerprint],
+        )
+        return {(row["sample_id"], row["repeat"], row["seed"]): row for row in rows}
+
+    def known_scores(
+        self, model_key: str, task: str, dataset: str, dataset_fingerprint: str = ""
+    ) -> dict[ScoreKey, float | None]:
+        """Stored scores of a model's pictures; a new metric version has a new key."""
+        rows = self._connection.execute(
+            "SELECT s.output_id, s.metric, s.protocol, s.version, s.value FROM score s "
+            "JOIN output o USING (output_id) WHERE o.model_key = ? AND o.task = ? "
+            "AND o.dataset = ? AND coalesce(o.dataset_fingerprint, '') = ?",
+            [model_key, str(task), dataset, dataset_fingerprint],
+        ).fetchall()
+        return {(row[0], row[1], row[2], row[3]): row[4] for row in rows}
+
+    def known_observations(
+        self, model_key: str, task: str, dataset: str, dataset_fingerprint: str = ""
+    ) -> set[ScoreKey]:
+        """Keys of the stored observations of a model's pictures."""
+        rows = self._connection.execute(
+            "SELECT s.output_id, s.metric, s.protocol, s.version FROM observation s JOIN output o "
+            "USING (output_id) WHERE o.model_key = ? AND o.task = ? AND o.dataset = ? "
+            "AND coalesce(o.dataset_fingerprint, '') = ?",
+            [model_key, str(task), dataset, dataset_fingerprint],
+        ).fetchall()
+        return {(row[0], row[1], row[2], row[3]) for row in rows}
+
+    def observations(
+        self, output_ids: Iterable[str], metric: str, protocol: str, version: int
+    ) -> dict[str, NDArray[Any]]:
+        """Stored arrays of a set-level metric by output id; ids without one are left out."""
+        rows = self._connection.execute(
+            "SELECT output_id, data, shape, dtype FROM observation WHERE metric = ? "
+            "AND protocol = ? AND version = ? AND output_id IN (SELECT unnest(?::VARCHAR[]))",
+            [metric, protocol, version, list(output_ids)],
+        ).fetchall()
+        return {row[0]: parts.unpack_array(row[1], row[2], row[3]) for row in rows}
+
+    def write_observations(
+        self, rows: Sequence[tuple[ScoreKey, NDArray[Any]]], run_id: str
+    ) -> None:
+        """Write arrays of a set-level metric as a part."""
+        names = ("output_id", "metric", "protocol", "version")
+        self.write_part(
+            "observation",
+            [
+                {**dict(zip(names, key, strict=True)), "run_id": run_id, **parts.pack_array(array)}
+                for key, array in rows
+            ],
+        )
+
+    def write_aggregates(self, rows: Sequence[Aggregate]) -> None:
+        """Write and ingest the numbers of a run; NaN and infinities are stored as undefined."""
+        finished = now()
+        records = [{**asdict(row.finite()), "finished_at": finished} for row in rows]
+        self.write_part("aggregate", records)
+        self.ingest()
+
+    def write_metrics(self, infos: Iterable[MetricInfo]) -> None:
+        """Write and ingest what the leaderboard must know of the metrics.
+
+        From then on only numbers of the metric's version given here are compared.
+        """
+        self.write_part("metric", [metric_row(info) for info in infos])
+        self.ingest()
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Rows of a constant query on the working copy; values go in as `?` parameters."""
+        return self._rows(sql, parameters)
+
+    def _rows(self, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+        cursor = self._connection.execute(sql, list(parameters))
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def _ingest_table(self, name: str, new: Sequence[Path]) -> None:
+        statements = schema.ingest_statements(schema.TABLE[name])
+        self._connection.execute("BEGIN")
+        self._connection.execute(statements.stage, [[str(path) for path in new]])
+        self._connection.execute(statements.delete)
+        self._connection.execute(statements.insert)
+        self._connection.execute(
+            "INSERT INTO ingested_part SELECT ?, unnest(?::VARCHAR[])",
+            [name, [path.name for path in new]],
+        )
+        self._connection.execute("COMMIT")
+
+    def _end_run(self, run_id: str, status: str, reason: str) -> None:
+        rows = self._rows("SELECT * FROM run WHERE run_id = ?", [run_id])
+        if not rows:
+            raise ValueError(f"no run {run_id}")
+        self.write_part(
+            "run", [{**rows[0], "status": status, "reason": reason, "finished_at": now()}]
+        )
+        self.ingest()
+
+    def _close_interrupted_runs(self) -> None:
+        # Only one driver can hold the lock, so whatever still says "running" was killed.
+        for row in self._rows("SELECT run_id FROM run WHERE status = 'running'", []):
+            self._end_run(row["run_id"], "failed", "interrupted")

@@ -1,0 +1,86 @@
+"""Which data sets and models a suite brings together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from editar_bench.errors import UserError
+from editar_bench.registry import MODELS, TASKS, near_matches
+from editar_bench.types import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """A named choice: one data set a task, and the models that run when none is named."""
+
+    name: str
+    dataset: str
+    models: tuple[str, ...]
+    summary: str
+
+
+SUITES = {
+    "scenes": Suite(
+        name="scenes",
+        dataset="scenes",
+        models=(
+            "editar-scenes",
+            "instruct-pix2pix-scenes",
+            "oracle",
+            "codec",
+            "copy-source",
+            "shuffled",
+            "blank",
+        ),
+        summary="procedural scenes with exact truth; embedded, needs no network and no GPU",
+    ),
+}
+
+
+def datasets() -> list[str]:
+    """Every data set that some registered task reads, in the order of the task table."""
+    return list(dict.fromkeys(key.partition("/")[2] for key in TASKS.names()))
+
+
+def choose_suite(suite: str | None, dataset: str | None) -> Suite:
+    """The suite that the options mean; a data set of no suite becomes a suite of its own with every model."""
+    if dataset is not None:
+        if dataset not in datasets():
+            raise UserError(
+                f"There is no data set '{dataset}'; {near_matches(dataset, datasets())}"
+            )
+        for known in SUITES.values():
+            if known.dataset == dataset and suite in (None, known.name):
+                return known
+        if suite is None:
+            everything = tuple(MODELS.names())
+            return Suite(
+                name=dataset, dataset=dataset, models=everything, summary="a plugin's data"
+            )
+        raise UserError(
+            f"Data set '{dataset}' is no part of the suite '{suite}'; give one of the two."
+        )
+    name = suite or "scenes"
+    if name not in SUITES:
+        raise UserError(f"There is no suite '{name}'; {near_matches(name, SUITES)}")
+    return SUITES[name]
+
+
+def choose_tasks(text: str, dataset: str) -> tuple[Task, ...]:
+    """Read `--task`: a comma list, or `all` for every task that the data set offers."""
+    offered = [task for task in Task if f"{task}/{dataset}" in TASKS.entries()]
+    if text == "all":
+        return tuple(offered)
+    chosen = []
+    for name in filter(None, (part.strip() for part in text.split(","))):
+        if name not in [*Task]:
+            raise UserError(f"There is no task '{name}'; {near_matches(name, [*Task, 'all'])}")
+        if name not in offered:
+            raise UserError(
+                f"Task '{name}' has no data set '{dataset}'; "
+                f"this data set offers {', '.join(offered) or 'no task'}."
+            )
+        chosen.append(Task(name))
+    if not chosen:
+        raise UserError("--task is empty; name tasks or write --task all.")
+    return tuple(dict.fromkeys(chosen))

@@ -1,0 +1,72 @@
+"""Samples, their outputs and scores: what the page of single samples shows, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from editar_bench.store import Reader
+
+
+def samples(reader: Reader, suite: str, dataset: str, task: str) -> pd.DataFrame:
+    """Samples of a task in the split's order, of the newest version of the data set."""
+    return reader.frame(
+        "SELECT * FROM sample WHERE suite = ? AND dataset = ? AND task = ? "
+        "AND dataset_fingerprint IN (SELECT arg_max(dataset_fingerprint, created_at) FROM output "
+        "WHERE suite = ? AND dataset = ? AND task = ?) ORDER BY position, sample_id",
+        [suite, dataset, task] * 2,
+    )
+
+
+def outputs(reader: Reader, suite: str, dataset: str, task: str, fingerprint: str) -> pd.DataFrame:
+    """Newest output of every model and sample (first repeat), failed ones included."""
+    return reader.frame(
+        "SELECT * FROM output WHERE suite = ? AND dataset = ? AND task = ? "
+        "AND dataset_fingerprint = ? AND repeat = 0 "
+        "QUALIFY row_number() OVER (PARTITION BY model, sample_id "
+        "ORDER BY created_at DESC NULLS LAST, status = 'ok' DESC, output_id) = 1",
+        [suite, dataset, task, fingerprint],
+    )
+
+
+def scores(reader: Reader, output_ids: Sequence[str]) -> pd.DataFrame:
+    """Scores of some outputs, each by the newest version of its metric."""
+    return reader.frame(
+        "SELECT * FROM score WHERE output_id IN (SELECT unnest(?::VARCHAR[])) "
+        "QUALIFY row_number() OVER (PARTITION BY output_id, metric, protocol "
+        "ORDER BY version DESC) = 1 ORDER BY metric, protocol",
+        [list(output_ids)],
+    )
+
+
+def pick_samples(frame: pd.DataFrame, *, category: str = "", in_slice: str = "") -> pd.DataFrame:
+    """Samples of one category and slice; "" lets all through."""
+    if category:
+        frame = frame[frame["category"] == category]
+    if in_slice:
+        frame = frame[[in_slice in names_of(names) for names in frame["slices"]]]
+    return frame
+
+
+def slices_of(frame: pd.DataFrame) -> list[str]:
+    """The names of all slices that samples belong to."""
+    return sorted({name for names in frame["slices"] for name in names_of(names)})
+
+
+def order_samples(
+    frame: pd.DataFrame, values: Mapping[str, float], *, best_first: bool, higher_is_better: bool
+) -> pd.DataFrame:
+    """Samples by one model's value of one metric; those without a value come last, in split order."""
+    sign = -1.0 if best_first == higher_is_better else 1.0
+    keys = [
+        (name not in values, sign * values.get(name, 0.0), place)
+        for place, name in enumerate(frame["sample_id"])
+    ]
+    return frame.iloc[sorted(range(len(keys)), key=keys.__getitem__)]
+
+
+def names_of(names: Any) -> list[str]:
+    """A list column of a data frame as a list."""
+    return [] if names is None else [str(name) for name in names]

@@ -1,0 +1,171 @@
+"""How numbers and tables look: one set of colors, one way to write a value, HTML tables with tooltips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from leaderboard.queries import Cell, Column, Grid, Row, goodness
+
+INK = "#1f2933"
+MUTED = "#7b8794"
+ACCENT = "#0b7285"
+KIND_COLORS = {"measured": ACCENT, "reference": "#adb5bd", "reported": "#b08900"}
+DASH = "–"
+
+_CSS = """<style>
+.block-container{padding-top:2.6rem;max-width:1500px}
+.eb{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
+.eb th,.eb td{border:0;border-bottom:1px solid rgba(128,128,128,.22);padding:.42rem .7rem;
+text-align:right;vertical-align:top;white-space:nowrap}
+.eb th{font-weight:600;vertical-align:bottom}
+.eb th:first-child,.eb td:first-child{text-align:left}
+.eb.text td,.eb.text th{text-align:left;white-space:normal}
+.eb small{display:block;color:#7b8794;font-weight:400;font-size:.74rem;line-height:1.25}
+.eb tr.reference td{color:#7b8794}
+.eb td.best{background:rgba(11,114,133,.12);font-weight:700}
+.eb .none{color:#7b8794;cursor:help;border-bottom:1px dotted #7b8794}
+.chip{display:inline-block;border-radius:.6rem;padding:0 .45rem;font-size:.7rem;line-height:1.15rem;
+color:#fff;margin-left:.35rem;vertical-align:middle}
+.chip.measured{background:#0b7285}.chip.reference{background:#adb5bd}.chip.reported{background:#b08900}
+.chip.partial{background:#d9480f}
+.scroll{overflow-x:auto}
+</style>"""
+
+
+def header(title: str, subtitle: str) -> None:
+    """The head of a page, with the style sheet."""
+    st.markdown(_CSS, unsafe_allow_html=True)
+    st.title(title)
+    st.caption(subtitle)
+
+
+def number(value: float | None) -> str:
+    """A value with about four significant digits."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if value == 0:
+        return "0"
+    digits = 3 - math.floor(math.log10(abs(value)))
+    if digits > 8:
+        return f"{value:.2e}"
+    return f"{value:,.{min(max(digits, 0), 6)}f}"
+
+
+def with_unit(value: float | None, unit: str) -> str:
+    """A value and its unit; a plain share or score has none."""
+    text = number(value)
+    return text if value is None or unit in ("", "1", "-") else f"{text} {unit}"
+
+
+def chip(text: str, kind: str) -> str:
+    """A small colored label."""
+    return f'<span class="chip {kind}">{escape(text)}</span>'
+
+
+def show_grid(grid: Grid) -> None:
+    """The table of one task."""
+    heads = "".join(_head(column) for column in grid.columns)
+    body = "".join(_row(row, grid.columns) for row in grid.rows)
+    _html(f'<table class="eb"><tr><th>model</th>{heads}</tr>{body}</table>')
+
+
+def show_heat(slices: Sequence[str], rows: Sequence[Row], column: Column) -> None:
+    """One metric, models by slices; the deeper a cell, the better within its column."""
+    shades: dict[str, Mapping[str, float | None]] = {}
+    for name in slices:
+        cells = {row.model: row.cells.get((name, column.protocol)) for row in rows}
+        values = [cell.value if cell else None for cell in cells.values()]
+        shades[name] = dict(zip(cells, goodness(values, column.higher_is_better), strict=True))
+    heads = "".join(f"<th>{escape(name or 'all')}</th>" for name in slices)
+    body = "".join(
+        f'<tr class="{row.kind}"><td>{escape(row.model)}</td>'
+        + "".join(
+            _heat_cell(row.cells.get((name, column.protocol)), shades[name][row.model])
+            for name in slices
+        )
+        + "</tr>"
+        for row in rows
+    )
+    _html(f'<table class="eb"><tr><th>model</th>{heads}</tr>{body}</table>')
+
+
+def show_rows(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A plain table of text."""
+    top = "".join(f"<th>{escape(head)}</th>" for head in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(value))}</td>" for value in row) + "</tr>"
+        for row in rows
+    )
+    _html(f'<table class="eb text"><tr>{top}</tr>{body}</table>')
+
+
+def _html(table: str) -> None:
+    st.markdown(f'<div class="scroll">{table}</div>', unsafe_allow_html=True)
+
+
+def _head(column: Column) -> str:
+    unit = f", {column.unit}" if column.unit not in ("", "1", "-") else ""
+    return (
+        f"<th>{escape(column.metric)} {column.arrow}"
+        f"<small>{escape(column.protocol)}{escape(unit)}</small></th>"
+    )
+
+
+def _row(row: Row, columns: Sequence[Column]) -> str:
+    stamp = chip("partial", "partial") if row.partial else ""
+    name = (
+        f"<td>{escape(row.model)}{chip(row.kind, row.kind)}{stamp}"
+        f"<small>N = {row.n:,} / {row.n_expected:,}</small></td>"
+    )
+    cells = "".join(_cell(row.cells.get(column.key), row) for column in columns)
+    return f'<tr class="{row.kind}">{name}{cells}</tr>'
+
+
+def _cell(cell: Cell | None, row: Row) -> str:
+    if cell is None:
+        return f'<td><span class="none" title="not part of any run">{DASH}</span></td>'
+    if cell.value is None:
+        return f"<td>{_dash(cell)}</td>"
+    lines = []
+    if cell.low is not None and cell.high is not None:
+        lines.append(f"{number(cell.low)} … {number(cell.high)}")
+    if cell.gap is not None:
+        lines.append(f"gap closed {cell.gap:.2f}")
+    if cell.n != row.n:
+        lines.append(f"n = {cell.n:,}")
+    small = "".join(f"<small>{line}</small>" for line in lines)
+    css = ' class="best"' if cell.best else ""
+    return f'<td{css} title="{escape(_hint(cell))}">{number(cell.value)}{small}</td>'
+
+
+def _heat_cell(cell: Cell | None, shade: float | None) -> str:
+    if cell is None:
+        return f"<td>{DASH}</td>"
+    if cell.value is None or shade is None:
+        return f"<td>{_dash(cell)}</td>"
+    color = f"rgba(11,114,133,{0.04 + 0.42 * shade:.2f})"
+    return (
+        f'<td style="background:{color}" title="{escape(_hint(cell))}">{number(cell.value)}'
+        f"<small>n = {cell.n:,}</small></td>"
+    )
+
+
+def _dash(cell: Cell) -> str:
+    why = f"{cell.status}: {cell.reason or 'no value'}"
+    return f'<span class="none" title="{escape(why)}">{DASH}</span>'
+
+
+def _hint(cell: Cell) -> str:
+    parts = [f"N = {cell.n:,} / {cell.n_expected:,}"]
+    if cell.low is not None and cell.high is not None:
+        parts.append(f"95 % interval {number(cell.low)} to {number(cell.high)}")
+    if cell.n_undefined:
+        parts.append(f"undefined for {cell.n_undefined:,}")
+    if cell.reason:
+        parts.append(cell.reason)
+    return "; ".join(parts)

@@ -1,0 +1,160 @@
+"""One sample: what was asked, what every model made of it, and the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from leaderboard import gallery, look, queries, source
+
+WIDTH = 256  # pixels a picture is enlarged to, by a whole factor
+PER_ROW = 5
+
+
+@st.cache_data(show_spinner=False, max_entries=512)
+def enlarged(path: str) -> NDArray[np.uint8] | None:
+    """A picture with its pixels repeated, so that small ones are shown as they are; None if unreadable."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+    except OSError:
+        return None
+    factor = max(1, WIDTH // pixels.shape[1])
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def show_picture(out: Path, path: str | None, title: str, missing: str) -> None:
+    """A titled picture, or a sentence in its place."""
+    st.markdown(f"**{title}**")
+    pixels = enlarged(str(out / path)) if isinstance(path, str) and path else None
+    if pixels is None:
+        st.caption(missing)
+    else:
+        st.image(pixels)
+
+
+def pick(frame: pd.DataFrame) -> pd.DataFrame:
+    """Category and slice filters."""
+    with st.sidebar:
+        categories = sorted({str(c) for c in frame["category"] if isinstance(c, str) and c})
+        category = st.selectbox("Category", ["", *categories], format_func=lambda c: c or "all")
+        names = [name for name in gallery.slices_of(frame) if name not in categories]
+        chosen = st.selectbox("Slice", ["", *names], format_func=lambda s: s or "all")
+    return gallery.pick_samples(frame, category=category, in_slice=chosen)
+
+
+def sort(
+    frame: pd.DataFrame, outputs: pd.DataFrame, scores: pd.DataFrame, better: dict[str, bool]
+) -> pd.DataFrame:
+    """Order by one model's value of one metric, if that is wanted."""
+    metrics = sorted({(m, p) for m, p in zip(scores["metric"], scores["protocol"], strict=True)})
+    models = queries.model_order(zip(outputs["model"], outputs["kind"], strict=True))
+    with st.sidebar:
+        by = st.selectbox("Sort by", ["", *metrics], format_func=lambda m: " · ".join(m) or "split")
+        if not by:
+            return frame
+        model = st.selectbox("of", models)
+        best_first = st.radio("First", ["worst", "best"], horizontal=True) == "best"
+    joined = scores.merge(outputs[outputs["model"] == model], on="output_id")
+    joined = joined[(joined["metric"] == by[0]) & (joined["protocol"] == by[1])]
+    joined = joined[joined["value"].notna()]
+    values = dict(zip(joined["sample_id"], joined["value"].astype(float), strict=True))
+    return gallery.order_samples(
+        frame, values, best_first=best_first, higher_is_better=better.get(by[0], True)
+    )
+
+
+def step(count: int) -> int:
+    """Previous, next, or a number typed in; the place of the sample."""
+    state = st.session_state
+    state["place"] = min(max(int(state.get("place", 1)), 1), count)
+
+    def move(by: int) -> None:
+        state["place"] = (state["place"] - 1 + by) % count + 1
+
+    back, field, on, _ = st.columns([1, 1, 1, 4], vertical_alignment="bottom")
+    back.button("← Previous", on_click=move, args=(-1,))
+    on.button("Next →", on_click=move, args=(1,))
+    field.number_input(f"Sample of {count}", min_value=1, max_value=count, step=1, key="place")
+    return int(state["place"]) - 1
+
+
+def show_sample(out: Path, sample: pd.Series, outputs: pd.DataFrame, scores: pd.DataFrame) -> None:
+    """Words, pictures and scores of one sample."""
+    st.subheader(str(sample["prompt"]))
+    words = [str(sample["sample_id"]), sample["category"], *gallery.names_of(sample["slices"])]
+    st.caption(" · ".join(dict.fromkeys(str(word) for word in words if word)))
+    for name, label in (("source_caption", "Source"), ("target_caption", "Target")):
+        if isinstance(sample[name], str) and sample[name]:
+            st.caption(f"{label}: {sample[name]}")
+    here = outputs[outputs["sample_id"] == sample["sample_id"]].set_index("model")
+    order = queries.model_order(zip(here.index, here["kind"], strict=True))
+    pictures = [
+        ("Condition", sample["condition_path"], "No condition stored."),
+        ("Truth", sample["target_path"], "This sample has no true picture."),
+        *((m, here.loc[m, "path"], _why(here.loc[m])) for m in order),
+    ]
+    for start in range(0, len(pictures), PER_ROW):
+        places = st.columns(PER_ROW)
+        for place, (title, path, why) in zip(places, pictures[start:], strict=False):
+            with place:
+                show_picture(out, path, title, why)
+    show_scores(here, order, scores)
+
+
+def show_scores(here: pd.DataFrame, order: list[str], scores: pd.DataFrame) -> None:
+    """The sample's scores, models by metrics."""
+    by_id = {str(here.loc[model, "output_id"]): model for model in order}
+    mine = scores[scores["output_id"].isin(by_id)]
+    if mine.empty:
+        st.caption("This sample has no scores of its own.")
+        return
+    values = {
+        (by_id[row["output_id"]], row["metric"], row["protocol"]): row["value"]
+        for row in mine.to_dict("records")
+    }
+    columns = sorted({(metric, protocol) for _, metric, protocol in values})
+    look.show_rows(
+        ("model", *(f"{metric} ({protocol})" for metric, protocol in columns)),
+        [(m, *(look.number(values.get((m, *column))) for column in columns)) for m in order],
+    )
+
+
+def _why(output: pd.Series) -> str:
+    return f"No picture: {output['reason'] or output['status']}."
+
+
+def main() -> None:
+    """Draw the page."""
+    look.header("Samples", "What was asked, what each model made of it, and the truth.")
+    details, metrics = source.numbers()
+    shared = source.reader()
+    with st.sidebar:
+        pairs = queries.places(details)
+        suite, dataset = st.selectbox("Data", pairs, format_func=" · ".join)
+        here = queries.at_place(details, suite, dataset)
+        task = st.selectbox("Task", queries.tasks_in(here))
+    with source.sentences():
+        samples = gallery.samples(shared, suite, dataset, task)
+        if samples.empty:
+            st.info("No pictures of this task are stored yet.")
+            st.stop()
+        fingerprint = str(samples["dataset_fingerprint"].iloc[0])
+        outputs = gallery.outputs(shared, suite, dataset, task, fingerprint)
+        scores = gallery.scores(shared, list(outputs["output_id"]))
+    picked = pick(samples)
+    if picked.empty:
+        st.info("No sample is in both this category and this slice.")
+        st.stop()
+    better = dict(zip(metrics["metric"], metrics["higher_is_better"].astype(bool), strict=True))
+    ordered = sort(picked, outputs, scores, better)
+    show_sample(shared.out, ordered.iloc[step(len(ordered))], outputs, scores)
+
+
+main()

@@ -1,0 +1,33 @@
+"""One metric by edit type and by seen and unseen combinations."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from leaderboard import look, queries, source
+
+
+def main() -> None:
+    """Draw the page."""
+    look.header(
+        "Slices",
+        "One metric by category and slice. The deeper a cell, the better within its column.",
+    )
+    details, metrics = source.numbers()
+    pairs = queries.places(details)
+    left, middle, right = st.columns([1, 1, 2])
+    suite, dataset = left.selectbox("Data", pairs, format_func=" · ".join)
+    here = queries.at_place(details, suite, dataset)
+    task = middle.selectbox("Task", queries.tasks_in(here))
+    rows = here[here["task"] == task]
+    column = right.selectbox(
+        "Metric", queries.columns_of(rows, metrics), format_func=lambda c: c.label
+    )
+    slices, models = queries.slice_grid(rows, column)
+    if slices == [""]:
+        st.info("This task's results are not broken down by slices.")
+    look.show_heat(slices, models, column)
+    st.caption(f"{column.metric} {column.arrow}, protocol {column.protocol}.")
+
+
+main()

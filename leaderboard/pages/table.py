@@ -1,0 +1,104 @@
+"""One table a task, with intervals, and a chart of one metric."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from leaderboard import charts, look, queries, source
+
+
+def filters(frame: pd.DataFrame) -> pd.DataFrame:
+    """The sidebar; returns the rows that pass."""
+    with st.sidebar:
+        st.subheader("Filter")
+        chosen = {
+            name: st.multiselect(
+                label, sorted(frame[name].unique()), placeholder="all", key=f"filter-{name}"
+            )
+            for name, label in (
+                ("model", "Model"),
+                ("kind", "Kind"),
+                ("metric", "Metric"),
+                ("protocol", "Protocol"),
+            )
+        }
+    return queries.choose(
+        frame,
+        models=chosen["model"],
+        kinds=chosen["kind"],
+        metrics=chosen["metric"],
+        protocols=chosen["protocol"],
+    )
+
+
+def show_task(task: str, frame: pd.DataFrame, metrics: pd.DataFrame) -> None:
+    """The table and the chart of one task."""
+    rows = frame[frame["task"] == task]
+    columns = queries.columns_of(rows, metrics)
+    if not columns:
+        st.caption("Nothing passes the filters.")
+        return
+    chosen = st.selectbox(
+        "Order and chart by", columns, format_func=lambda column: column.label, key=f"by-{task}"
+    )
+    grid = queries.grid(rows, metrics, chosen)
+    look.show_grid(grid)
+    for note in grid.notes:
+        st.caption(f"{look.DASH} {note}")
+    data = charts.chart_frame(grid, chosen)
+    if not data.empty:
+        st.altair_chart(charts.interval_chart(data, chosen))
+
+
+def show_reported() -> None:
+    """Published numbers in a table of their own."""
+    st.subheader("Published numbers")
+    st.caption(
+        "Quoted from papers, on their data and with their scripts. They were not measured here and "
+        "are not comparable with the tables above."
+    )
+    look.show_rows(
+        ("model", "data set", "metric", "value", "N", "source", "mark"),
+        [
+            (
+                row["model"],
+                row["dataset"],
+                f"{row['metric']} {'↑' if row['higher_is_better'] == 'true' else '↓'}",
+                f"{row['value']} {row['unit']}",
+                row["n"],
+                row["source"],
+                row["mark"],
+            )
+            for row in queries.reported_rows()
+        ],
+    )
+
+
+def main() -> None:
+    """Draw the page."""
+    look.header(
+        "Leaderboard",
+        "Mean and 95 % bootstrap interval over samples. Highlighted: the best measured model of a "
+        "column. Reference rows say what a metric can see; they do not compete.",
+    )
+    with st.sidebar:
+        published = st.toggle("Show published numbers", value=False)
+    if published:
+        show_reported()
+    details, metrics = source.numbers()
+    pairs = queries.places(details)
+    suite, dataset = pairs[0]
+    if len(pairs) > 1:
+        with st.sidebar:
+            suite, dataset = st.selectbox("Data", pairs, format_func=" · ".join)
+    here = queries.at_place(details, suite, dataset)
+    whole = here[here["slice"] == ""]
+    shown = filters(whole)
+    tasks = queries.tasks_in(whole)
+    for task, tab in zip(tasks, st.tabs(tasks), strict=True):
+        with tab:
+            show_task(task, shown, metrics)
+
+
+main()

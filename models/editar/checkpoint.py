@@ -1,0 +1,136 @@
+"""Weights files: reading published and own ones with exact key sets, writing our own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from editar_bench.errors import UserError
+from models.editar.codec import Codec, CodecConfig
+from models.editar.config import TransformerConfig
+from models.editar.quantizer import USAGE_WINDOW
+from models.editar.transformer import Transformer
+
+WRAPPERS = ("model", "module", "state_dict")
+PREFIXES = ("_orig_mod.", "module.")  # left by torch.compile and by DistributedDataParallel
+TRAINING_ONLY = "alignment."  # the distillation convolution, which inference does not have
+USAGE_KEY = "quantize.codebook_used"  # a training statistic that our own files leave out
+
+
+def load_transformer(path: Path | str, config: Mapping[str, Any]) -> Transformer:
+    """Load a transformer from .safetensors or .pt: float32, eval mode, on the CPU.
+
+    Args:
+        path: the weights.
+        config: the `transformer` object of a config.json.
+    """
+    state = {k: v for k, v in read_state(path).items() if not k.startswith(TRAINING_ONLY)}
+    with torch.device("meta"):
+        model = Transformer(TransformerConfig.from_dict(config))
+    _fill(model, state, path)
+    model.reset_rotary()
+    return model
+
+
+def load_codec(path: Path | str, config: Mapping[str, Any]) -> Codec:
+    """Load a codec from .safetensors or .pt: float32, eval mode, on the CPU.
+
+    Args:
+        path: the weights.
+        config: the `vq` object of a config.json.
+    """
+    state = read_state(path)
+    state.setdefault(USAGE_KEY, torch.full((USAGE_WINDOW,), -1.0))
+    with torch.device("meta"):
+        model = Codec(CodecConfig.from_dict(config))
+    _fill(model, state, path)
+    return model
+
+
+def read_state(path: Path | str) -> dict[str, Tensor]:
+    """The tensors of a weights file by plain name: wrappers opened, prefixes taken off."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"weights: there is no file {path}; train the model or fetch its weights")
+    try:
+        content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    except Exception as error:  # corrupt files raise almost anything
+        raise UserError(
+            f"weights: {path} cannot be read and is corrupt or no weights file; fetch it again"
+        ) from error
+    for wrapper in WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    return {_plain(key): value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def save_half(module: nn.Module, path: Path | str) -> None:
+    """Write a module's tensors as float16 safetensors; the file appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    state = {}
+    for key, value in module.state_dict().items():
+        if key.endswith(USAGE_KEY):
+            continue
+        half = value.half() if value.is_floating_point() else value
+        if half.is_floating_point() and not half.isfinite().all():
+            raise ValueError(f"{key} has values that half precision cannot hold")
+        state[_plain(key)] = half.detach().cpu().contiguous().clone()
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file(state, str(partial))
+    os.replace(partial, path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(str(path))
+
+
+def _read_pickle(path: Path) -> dict[str, Any]:
+    # The published trainers store argparse settings beside the weights; nothing else is let in.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def _plain(key: str) -> str:
+    while key.startswith(PREFIXES):
+        key = key.split(".", 1)[1]
+    return key
+
+
+def _fill(model: nn.Module, state: dict[str, Tensor], path: Path | str) -> None:
+    """Put tensors into a model on the meta device, after an exact check of names and shapes."""
+    wanted = model.state_dict()
+    problems = [
+        _listed("missing", sorted(wanted.keys() - state.keys())),
+        _listed("unexpected", sorted(state.keys() - wanted.keys())),
+        _listed(
+            "of another shape",
+            sorted(k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape),
+        ),
+    ]
+    found = "; ".join(problem for problem in problems if problem)
+    if found:
+        raise UserError(
+            f"weights: {path} does not fit its configuration ({found}); "
+            "use the config.json that belongs to the file"
+        )
+    model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+    model.eval()
+
+
+def _listed(what: str, keys: list[str]) -> str:
+    if not keys:
+        return ""
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return f"{what}: {', '.join(keys[:3])}{more}"

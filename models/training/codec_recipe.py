@@ -1,0 +1,149 @@
+"""Recipe of the shared codec: pictures and condition pictures, plain and multi-scale quantization in turn.
+
+The first part of the budget trains without quantization, so that the codebook can start from latents that mean something;
+after that dead codes are revived from current latents (`baselines` 7.5: every 50 steps).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from editar_bench.types import Picture
+from models.editar.checkpoint import load_codec, save_half
+from models.editar.codec import Codec, CodecConfig
+from models.editar.quantizer import revive
+from models.training.bank import Bank
+from models.training.data import CONDITIONS, condition, grid, pick, rgb, to_pictures
+from models.training.trainer import Clock
+
+OBJECT_WEIGHT = 6.0  # of pixels of objects in a picture, of edge and object pixels in a condition picture
+CONDITION_SHARE = 1 / 3  # of the pictures of a batch
+UNQUANTIZED_SHARE = 0.10  # of the budget
+REVIVE_STEPS = 50
+QUANTIZER_WEIGHT = 1.0
+
+
+class CodecRecipe:
+    """Trains `Codec` on the bank."""
+
+    name = "codec"
+
+    def __init__(
+        self,
+        config: CodecConfig,
+        train: Bank,
+        validation: Bank,
+        *,
+        learning_rate: float = 1e-3,
+        batch_size: int = 24,
+        multiscale: bool = True,
+    ) -> None:
+        self.config, self.train, self.validation = config, train, validation
+        self.learning_rate, self.batch_size, self.multiscale = learning_rate, batch_size, multiscale
+        self.settings: dict[str, Any] = {
+            "codec": asdict(config),
+            "object_weight": OBJECT_WEIGHT,
+            "condition_share": CONDITION_SHARE,
+            "unquantized_share": UNQUANTIZED_SHARE,
+            "multiscale": multiscale,
+        }
+        self._latents_MC: Tensor | None = None
+
+    def build(self) -> nn.Module:
+        return Codec(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def loss(
+        self, module: Codec, clock: Clock, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        images, weight = self._batch(generator)
+        device = next(module.parameters()).device
+        images, weight = images.to(device), weight.to(device)
+        latents = module.latents(images)
+        self._latents_MC = latents.detach().permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
+        if clock.share < UNQUANTIZED_SHARE:
+            restored, quantizer_loss = module.reconstruct(latents), latents.new_zeros(())
+        else:
+            self._revive(module, clock, generator)
+            use_pyramid = self.multiscale and clock.step % 2 == 1
+            quantize = module.multiscale if use_pyramid else None
+            quantized = quantize(latents, module.quantize) if quantize else module.quantize(latents)
+            restored, quantizer_loss = module.reconstruct(quantized.features_BCHW), quantized.loss
+        error = restored - images
+        picture_loss = (weight * (error.abs() + 2 * error.square())).sum() / (3 * weight.sum())
+        parts = {"picture": float(picture_loss.detach()), "quantizer": float(quantizer_loss.detach())}
+        return picture_loss + QUANTIZER_WEIGHT * quantizer_loss, parts
+
+    def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Pictures, a third of them condition pictures, and the weight of every pixel (B, 1, H, W)."""
+        rows = pick(2 * len(self.train), self.batch_size, generator)
+        n = round(self.batch_size * CONDITION_SHARE)
+        images = [rgb(self.train, rows[n:])]
+        for kind, part in zip(CONDITIONS, np.array_split(rows[:n], len(CONDITIONS)), strict=True):
+            images.append(condition(self.train, kind, part))
+        edge_rows = np.array_split(rows[:n], len(CONDITIONS))[1]
+        marked = self.train.maps["label"][np.concatenate([rows[n:], rows[:n]])] >= 2
+        first = len(rows) - n + len(np.array_split(rows[:n], len(CONDITIONS))[0])
+        marked[first : first + len(edge_rows)] = self.train.maps["edge"][edge_rows] > 0
+        weight = 1 + (OBJECT_WEIGHT - 1) * torch.from_numpy(marked).float()[:, None]
+        return torch.cat(images).contiguous(memory_format=torch.channels_last), weight
+
+    def _revive(self, module: Codec, clock: Clock, generator: torch.Generator) -> None:
+        """Fill the codebook from latents when quantization starts, and its dead codes from then on."""
+        quantizer = module.quantize
+        fresh = bool((quantizer.codebook_used < 0).all())
+        if self._latents_MC is not None and (fresh or clock.step % REVIVE_STEPS == 0):
+            revive(quantizer.embedding.weight.data, quantizer.usage(), self._latents_MC, generator)
+
+    def validate(self, module: Codec) -> dict[str, float]:
+        figures = {}
+        rows = np.arange(96) * 2 + 1
+        images = rgb(self.validation, rows)
+        inside = torch.from_numpy(self.validation.maps["label"][rows] >= 2)[:, None].expand_as(images)
+        restored = _round_trip(module, images)
+        figures["psnr"] = psnr(restored, images)
+        figures["psnr_objects"] = psnr(restored[inside], images[inside])
+        if self.multiscale:
+            pyramid = _round_trip(module, images, multiscale=True)
+            figures["psnr_objects_multiscale"] = psnr(pyramid[inside], images[inside])
+        for kind in CONDITIONS:
+            maps = condition(self.validation, kind, rows[:48])
+            figures[f"psnr_{kind}"] = psnr(_round_trip(module, maps), maps)
+        figures["codes_used"] = float((module.quantize.usage() > 0).sum())
+        return figures
+
+    def sheet(self, module: Codec) -> Picture:
+        rows = np.arange(8) * 2 + 1
+        lines = []
+        for images in (rgb(self.validation, rows), *(condition(self.validation, k, rows) for k in CONDITIONS)):
+            lines += [to_pictures(images), to_pictures(_round_trip(module, images))]
+        return grid(lines)
+
+    def load(self, module: Codec, folder: Path) -> None:
+        shipped = load_codec(folder / "codec.safetensors", json.loads((folder / "config.json").read_text()))
+        module.load_state_dict(shipped.state_dict())
+
+    def export(self, module: Codec, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_half(module, folder / "codec.safetensors")
+        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1) + "\n")
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal to noise ratio in dB of pictures in [-1, 1], `a` clamped to that range."""
+    error = (a.clamp(-1, 1) - b).square().mean()
+    return float(10 * torch.log10(4 / error))
+
+
+def _round_trip(module: Codec, images: Tensor, *, multiscale: bool = False) -> Tensor:
+    images = images.to(next(module.parameters()).device)
+    with torch.no_grad():
+        if multiscale:
+            return module.decode_multiscale(module.encode_multiscale(images)).cpu()
+        return module.decode(module.encode(images)).cpu()

@@ -1,0 +1,215 @@
+"""The one trainer: any recipe, a budget of minutes, resumable, with curves and sample sheets.
+
+The learning rate follows the share of the budget that is spent (linear warm-up, then cosine to zero), so ten minutes on a
+GPU and two hours on two cores run the same recipe. Everything needed to go on after a kill is in `checkpoint.pt`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from editar_bench.types import Picture
+from models.training.progress import Progress
+
+WARM_UP = 0.03  # of the budget
+BETAS = (0.9, 0.95)
+WEIGHT_DECAY = 0.05  # on tensors of two or more dimensions
+CLIP_NORM = 1.0
+_CHECKPOINT_SECONDS = 120.0
+
+
+class Recipe(Protocol):
+    """What to train: the network, its loss on the stream, how to judge it, where its files go."""
+
+    name: str
+    learning_rate: float
+    batch_size: int
+    settings: dict[str, Any]  # everything chosen, committed beside the weights
+
+    def build(self) -> nn.Module:
+        """The network, with all that is trained with it, freshly initialized."""
+
+    def loss(self, module: nn.Module, clock: Clock, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one fresh batch, and the parts worth plotting."""
+
+    def validate(self, module: nn.Module) -> dict[str, float]:
+        """Figures on the validation split; called a dozen times a run."""
+
+    def sheet(self, module: nn.Module) -> Picture | None:
+        """A picture to look at."""
+
+    def load(self, module: nn.Module, folder: Path) -> None:
+        """Read shipped weights into a fresh network, to continue from them."""
+
+    def export(self, module: nn.Module, folder: Path) -> None:
+        """Write the shipped form: safetensors in half precision and the config."""
+
+
+@dataclass(slots=True)
+class Clock:
+    """Where a run stands: steps and samples of this run, and the share of its minutes that is spent."""
+
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    share: float = 0.0
+
+
+@dataclass(slots=True)
+class Trainer:
+    """Train one recipe for `minutes`, keep its state in `folder`, and write the weights to `weights`."""
+
+    recipe: Recipe
+    minutes: float
+    folder: Path
+    weights: Path
+    device: str = "cpu"
+    seed: int = 0
+    continue_from: Path | None = None
+    points: int = 12  # of the curve
+    clock: Clock = field(default_factory=Clock)
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Train to the end of the budget, or go on from the checkpoint of an earlier call, then export."""
+        torch.manual_seed(self.seed)
+        module = self.recipe.build().to(self.device)
+        if self.continue_from is not None:
+            self.recipe.load(module, self.continue_from)
+        optimizer = torch.optim.AdamW(_groups(module), lr=self.recipe.learning_rate, betas=BETAS)
+        generator = torch.Generator().manual_seed(self.seed)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._restore(module, optimizer, generator)
+        self._loop(module, optimizer, generator)
+        self._measure(module)
+        self.recipe.export(module.eval(), self.weights)
+        self._write_record(module)
+
+    def _loop(self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> None:
+        budget, clock = self.minutes * 60, self.clock
+        progress = Progress(f"training {self.recipe.name}", budget)
+        progress.step(clock.seconds)
+        saved = time.monotonic()
+        running: dict[str, float] = {}
+        while clock.seconds < budget:
+            started = time.monotonic()
+            module.train()
+            clock.share = clock.seconds / budget
+            for group in optimizer.param_groups:
+                group["lr"] = self.recipe.learning_rate * learning_rate_share(clock.share)
+            loss, parts = self.recipe.loss(module, clock, generator)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(module.parameters(), CLIP_NORM)
+            optimizer.step()
+            clock.step += 1
+            clock.samples += self.recipe.batch_size
+            for name, value in {"loss": float(loss.detach()), **parts}.items():
+                running[name] = 0.98 * running.get(name, value) + 0.02 * value
+            clock.seconds += time.monotonic() - started
+            if clock.share >= len(self.curve) / self.points:
+                self._measure(module, running)
+            if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                self._save(module, optimizer, generator)
+                saved = time.monotonic()
+            text = "  ".join(f"{k} {v:.3f}" for k, v in running.items())
+            progress.step(time.monotonic() - started, f"{clock.samples} samples  {text}")
+        self._save(module, optimizer, generator)
+        progress.close()
+
+    def _measure(self, module: nn.Module, running: dict[str, float] | None = None) -> None:
+        """Add a point to the curve and write the sample sheet; its time is not the budget's."""
+        module.eval()
+        with torch.no_grad():
+            figures = self.recipe.validate(module)
+            sheet = self.recipe.sheet(module)
+        clock = self.clock
+        point = {"step": clock.step, "samples": clock.samples, "seconds": round(clock.seconds, 1)}
+        self.curve.append({**point, **(running or {}), **figures})
+        print(json.dumps(self.curve[-1]), flush=True)
+        if sheet is not None:
+            Image.fromarray(sheet).save(self.folder / "sheet.png")
+
+    def _save(self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> None:
+        state = {
+            "module": module.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "generator": generator.get_state(),
+            "torch": torch.get_rng_state(),
+            "clock": [self.clock.step, self.clock.samples, self.clock.seconds],
+            "curve": self.curve,
+        }
+        temporary = self.folder / "checkpoint.part"
+        torch.save(state, temporary)
+        temporary.rename(self.folder / "checkpoint.pt")
+
+    def _restore(self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> None:
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        module.load_state_dict(state["module"])
+        optimizer.load_state_dict(state["optimizer"])
+        generator.set_state(state["generator"].cpu())
+        torch.set_rng_state(state["torch"].cpu())
+        self.clock.step, self.clock.samples, self.clock.seconds = state["clock"]
+        self.curve = state["curve"]
+
+    def _write_record(self, module: nn.Module) -> None:
+        """`training.json` beside the weights: settings, counts over all continuations, and the curve."""
+        path = self.weights / "training.json"
+        earlier: list[dict[str, Any]] = []
+        if self.continue_from is not None and (self.continue_from / "training.json").exists():
+            earlier = json.loads((self.continue_from / "training.json").read_text())["runs"]
+        run = {
+            "minutes": self.minutes,
+            "samples": self.clock.samples,
+            "steps": self.clock.step,
+            "seconds": round(self.clock.seconds, 1),
+            "device": _device_name(self.device),
+            "threads": torch.get_num_threads(),
+            "seed": self.seed,
+            "learning_rate": self.recipe.learning_rate,
+            "batch_size": self.recipe.batch_size,
+            "settings": self.recipe.settings,
+            "curve": [{k: round(v, 5) for k, v in point.items()} for point in self.curve],
+        }
+        runs = [*earlier, run]
+        record = {
+            "samples_over_all_runs": sum(r["samples"] for r in runs),
+            "parameters": sum(p.numel() for p in module.parameters()),
+            "runs": runs,
+        }
+        path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def learning_rate_share(share: float) -> float:
+    """Linear warm-up over the first part of the budget, then half a cosine down to 2 %."""
+    if share < WARM_UP:
+        return max(share / WARM_UP, 1e-2)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
+
+
+def _groups(module: nn.Module) -> list[dict[str, Any]]:
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    import platform
+
+    return platform.processor() or platform.machine()

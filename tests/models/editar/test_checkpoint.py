@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import argparse
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from editar_bench.errors import UserError
+from models.editar.checkpoint import load_codec, load_transformer, save_half
+
+
+@pytest.fixture
+def state(golden):
+    return load_file(golden["folder"] / "transformer.safetensors")
+
+
+@pytest.fixture
+def config(golden):
+    return golden["config"]["transformer"]
+
+
+def same(model, reference):
+    pairs = zip(model.state_dict().items(), reference.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+
+
+@pytest.mark.parametrize("wrapper", ["model", "module", "state_dict", None])
+@pytest.mark.parametrize("prefix", ["", "_orig_mod.", "module._orig_mod."])
+def test_wrappers_and_prefixes(tmp_path, state, config, transformer, wrapper, prefix):
+    named = {prefix + key: value for key, value in state.items()}
+    content = named if wrapper is None else {wrapper: named, "steps": 7}
+    torch.save(content, tmp_path / "weights.pt")
+    assert same(load_transformer(tmp_path / "weights.pt", config), transformer)
+
+
+def test_published_trainer_file(tmp_path, state, config, transformer):
+    # The published trainer stores its settings, and the distillation convolution, in the same file.
+    state["alignment.weight"] = torch.zeros(768, 128, 2, 2)
+    state["alignment.bias"] = torch.zeros(768)
+    content = {"model": state, "args": argparse.Namespace(lr=1e-4)}
+    torch.save(content, tmp_path / "weights.pt")
+    model = load_transformer(tmp_path / "weights.pt", config)
+    assert same(model, transformer)
+    assert not model.training and {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_code_in_a_file_is_never_run(tmp_path, config):
+    class Trap:
+        def __reduce__(self):
+            return (exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",))
+
+    torch.save({"model": Trap()}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_transformer(tmp_path / "weights.pt", config)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_key_sets_are_exact(tmp_path, state, config):
+    del state["norm.weight"]
+    state["strange.weight"] = torch.zeros(1)
+    save_file(state, tmp_path / "weights.safetensors")
+    with pytest.raises(UserError, match=r"missing: norm\.weight; unexpected: strange\.weight"):
+        load_transformer(tmp_path / "weights.safetensors", config)
+
+
+def test_other_shape_is_named(golden, config):
+    path = golden["folder"] / "transformer.safetensors"
+    with pytest.raises(UserError, match=r"of another shape: .*uncond_embedding"):
+        load_transformer(path, {**config, "cls_token_num": 13})
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_missing_and_corrupt_files(tmp_path, config, suffix):
+    path = tmp_path / f"weights{suffix}"
+    with pytest.raises(UserError, match="no file"):
+        load_transformer(path, config)
+    path.write_bytes(b"\x80\x02nonsense that is no weights file")
+    with pytest.raises(UserError, match="corrupt"):
+        load_transformer(path, config)
+
+
+def test_truncated_file(tmp_path, golden, config):
+    whole = (golden["folder"] / "transformer.safetensors").read_bytes()
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="corrupt"):
+        load_transformer(path, config)
+
+
+def test_half_precision_round_trip(tmp_path, golden, codec):
+    path = tmp_path / "deep" / "codec.safetensors"
+    save_half(codec, path)
+    stored = load_file(path)
+    assert {t.dtype for t in stored.values()} == {torch.float16}
+    assert "quantize.codebook_used" not in stored
+    loaded = load_codec(path, golden["config"]["vq"])
+    assert (loaded.quantize.codebook_used == -1).all()
+    for key, value in loaded.state_dict().items():
+        if key != "quantize.codebook_used":
+            assert torch.equal(value, codec.state_dict()[key].half().float()), key
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_values_beyond_half_precision_are_refused(tmp_path):
+    layer = torch.nn.Linear(1, 1)
+    layer.weight.data.fill_(1e6)
+    with pytest.raises(ValueError, match="weight"):
+        save_half(layer, tmp_path / "x.safetensors")
