@@ -41,7 +41,9 @@ class Commands(typer.core.TyperGroup):
             _say(f"editar-bench: {error}")
             raise SystemExit(2) from error
         except KeyboardInterrupt as error:
-            _say("editar-bench: stopped; what was done is kept, the same command goes on from there.")
+            _say(
+                "editar-bench: stopped; what was done is kept, the same command goes on from there."
+            )
             raise SystemExit(130) from error
         except BrokenPipeError as error:  # `editar-bench ls metrics | head`
             sys.stderr.close()

@@ -17,7 +17,9 @@ KINDS = ("tasks", "models", "metrics", "datasets", "protocols", "runs")
 
 
 def ls(
-    what: Annotated[str, typer.Argument(help="tasks, models, metrics, datasets, protocols or runs.")],
+    what: Annotated[
+        str, typer.Argument(help="tasks, models, metrics, datasets, protocols or runs.")
+    ],
     out: options.Out = options.DEFAULT_OUT,
 ) -> None:
     """List tasks, models, metrics, data sets, protocols, or the runs of a store.

@@ -13,7 +13,9 @@ Suite = Annotated[
 ]
 Dataset = Annotated[str | None, typer.Option(help="A data set, instead of a suite.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many samples of each task.")]
-Seed = Annotated[int, typer.Option(help="Seed of the run; each picture's own seed follows from it.")]
+Seed = Annotated[
+    int, typer.Option(help="Seed of the run; each picture's own seed follows from it.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 BatchSize = Annotated[
     str, typer.Option(help="auto (each model's own) or a number, the same for all models.")

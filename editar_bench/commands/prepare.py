@@ -22,7 +22,9 @@ def prepare(suite: options.Suite = None, dataset: options.Dataset = None) -> Non
 
     provenance.check_rooms()
     chosen = choose_suite(suite, dataset)
-    good = [_prepare_task(f"{task}/{chosen.dataset}") for task in choose_tasks("all", chosen.dataset)]
+    good = [
+        _prepare_task(f"{task}/{chosen.dataset}") for task in choose_tasks("all", chosen.dataset)
+    ]
     good += [_check_model(name) for name in chosen.models]
     if not all(good):
         raise typer.Exit(1)

@@ -126,13 +126,13 @@ class CodecRecipe:
         return grid(lines)
 
     def load(self, module: Codec, folder: Path) -> None:
-        shipped = load_codec(folder / "codec.safetensors", json.loads((folder / "config.json").read_text()))
+        shipped = load_codec(folder / "codec.safetensors", json.loads((folder / "config.json").read_text())["vq"])
         module.load_state_dict(shipped.state_dict())
 
     def export(self, module: Codec, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         save_half(module, folder / "codec.safetensors")
-        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1) + "\n")
+        (folder / "config.json").write_text(json.dumps({"vq": asdict(self.config)}, indent=1) + "\n")
 
 
 def psnr(a: Tensor, b: Tensor) -> float:

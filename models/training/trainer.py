@@ -165,11 +165,12 @@ class Trainer:
         self.curve = state["curve"]
 
     def _write_record(self, module: nn.Module) -> None:
-        """`training.json` beside the weights: settings, counts over all continuations, and the curve."""
-        path = self.weights / "training.json"
+        """`NAME.training.json` beside the weights: settings, counts over all continuations, and the curve."""
+        file_name = f"{self.recipe.name}.training.json"
+        path = self.weights / file_name
         earlier: list[dict[str, Any]] = []
-        if self.continue_from is not None and (self.continue_from / "training.json").exists():
-            earlier = json.loads((self.continue_from / "training.json").read_text())["runs"]
+        if self.continue_from is not None and (self.continue_from / file_name).exists():
+            earlier = json.loads((self.continue_from / file_name).read_text())["runs"]
         run = {
             "minutes": self.minutes,
             "samples": self.clock.samples,

@@ -1,0 +1,208 @@
+"""The published results as text. Rows are the leaderboard's, one a (task, metric, protocol, model)."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from editar_bench.errors import UserError
+from editar_bench.tables import DASH, arrow, interval, number
+
+Row = Mapping[str, Any]
+COLUMNS = (
+    "suite",
+    "dataset",
+    "task",
+    "metric",
+    "protocol",
+    "unit",
+    "higher_is_better",
+    "model",
+    "kind",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "n_expected",
+    "gap_closed",
+    "gap_low",
+    "gap_high",
+    "status",
+    "reason",
+    "run_id",
+    "finished_at",
+)
+HEADER = ("model", "value", "95 % interval", "gap closed", "n", "remark")
+
+
+def read_rows(out: Path, filters: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """The published leaderboard as plain rows, in the order of the report: by task, metric, then best first."""
+    from editar_bench.store import Reader
+
+    reader = Reader(out)
+    frame = reader.details(**filters)
+    units = {(r["metric"], r["protocol"]): r["unit"] for r in reader.metrics().to_dict("records")}
+    rows = []
+    for record in frame[frame["slice"] == ""].to_dict("records"):
+        unit = units.get((record["metric"], record["protocol"]), "")
+        rows.append({name: _plain((record | {"unit": unit})[name]) for name in COLUMNS})
+    if not rows:
+        raise UserError(
+            f"No results in {out} match; `editar-bench ls runs --out {out}` lists the runs."
+        )
+    return sorted(rows, key=_order)
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value: NaN and NaT become None, times become text, NumPy scalars become Python's."""
+    if value is None or value != value:
+        return None
+    if hasattr(value, "isoformat"):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return value.item() if hasattr(value, "item") else value
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    value = row["value"]
+    better = math.inf if value is None else (-value if row["higher_is_better"] else value)
+    place = (row["suite"], row["dataset"], row["task"], row["metric"], row["protocol"])
+    return (*place, row["kind"] == "reference", better, row["model"])
+
+
+def _groups(rows: Sequence[Row], *keys: str) -> dict[tuple[str, ...], list[Row]]:
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return found
+
+
+def _title(row: Row) -> str:
+    unit = f" ({row['unit']})" if row["unit"] else ""
+    return f"{row['metric']} {arrow(row['higher_is_better'])}{unit}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    remark = row["reason"] or ""
+    if row["status"] != "ok":
+        remark = f"{row['status']}: {remark}" if remark else row["status"]
+    gap = DASH if row["gap_closed"] is None else f"{row['gap_closed']:.2f}"
+    if row["gap_low"] is not None:
+        gap += f" [{row['gap_low']:.2f}, {row['gap_high']:.2f}]"
+    count = f"{row['n']}/{row['n_expected']}" if row["n_expected"] is not None else DASH
+    model = row["model"] + (" (reference)" if row["kind"] == "reference" else "")
+    span = interval(row["ci_low"], row["ci_high"]) or DASH
+    return (model, number(row["value"]), span, gap, count, remark)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """One table a metric, under a heading a task."""
+    lines: list[str] = []
+    for (suite, dataset, task), of_task in _groups(rows, "suite", "dataset", "task").items():
+        lines += [f"## {task} ({suite}, {dataset})", ""]
+        for (_, protocol), of_metric in _groups(of_task, "metric", "protocol").items():
+            lines += [f"### {_title(of_metric[0])}", "", f"Protocol: {protocol}", ""]
+            lines += [_line(HEADER), _line(["---"] * len(HEADER))]
+            lines += [_line(_cells(row)) for row in of_metric] + [""]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
+
+
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    DASH: "--",
+}
+
+
+def _tex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def latex(rows: Sequence[Row]) -> str:
+    """One booktabs table a metric; needs the package booktabs only."""
+    lines: list[str] = []
+    for (task, _, protocol), group in _groups(rows, "task", "metric", "protocol").items():
+        lines += [r"\begin{table}", r"\centering", r"\begin{tabular}{lrrrr}", r"\toprule"]
+        lines += [" & ".join(_tex(name) for name in HEADER[:5]) + r" \\", r"\midrule"]
+        lines += [" & ".join(_tex(cell) for cell in _cells(row)[:5]) + r" \\" for row in group]
+        caption = _tex(f"{task}: {_title(group[0])}, protocol {protocol}")
+        lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""]
+    return "\n".join(lines)
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """All columns, a line a row."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """A list of objects with all columns."""
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1b1f24; }
+table { border-collapse: collapse; margin: .4rem 0 1.6rem; width: 100%; }
+th, td { text-align: left; padding: .25rem .7rem; border-bottom: 1px solid #d8dee4; }
+td:nth-child(n+2):nth-child(-n+5) { font-variant-numeric: tabular-nums; }
+tr.reference td { color: #6b7480; } .protocol { color: #6b7480; font-size: 90%; }
+h2 { margin-top: 2.4rem; } h3 { margin-bottom: 0; } nav a { margin-right: 1rem; }
+"""
+
+
+def as_html(rows: Sequence[Row]) -> str:
+    """A page that stands alone: no script, no address outside itself."""
+    groups = _groups(rows, "suite", "dataset", "task")
+    names = [f"{task} ({suite}, {dataset})" for suite, dataset, task in groups]
+    body = ["<h1>editar-bench results</h1>", "<nav>"]
+    body += [f'<a href="#t{i}">{html.escape(name)}</a>' for i, name in enumerate(names)]
+    body += ["</nav>"]
+    for i, (name, of_task) in enumerate(zip(names, groups.values(), strict=True)):
+        body.append(f'<h2 id="t{i}">{html.escape(name)}</h2>')
+        for (_, protocol), group in _groups(of_task, "metric", "protocol").items():
+            body += [
+                f"<h3>{html.escape(_title(group[0]))}</h3>",
+                f'<div class="protocol">Protocol: {html.escape(protocol)}</div>',
+                _html_table(group),
+            ]
+    content = "\n".join(body)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>editar-bench results</title><style>{_STYLE}</style></head>\n"
+        f"<body>\n{content}\n</body></html>\n"
+    )
+
+
+def _html_table(group: Sequence[Row]) -> str:
+    lines = ["<table><tr>" + "".join(f"<th>{name}</th>" for name in HEADER) + "</tr>"]
+    for row in group:
+        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row))
+        lines.append(f'<tr class="{html.escape(row["kind"])}">{cells}</tr>')
+    return "\n".join([*lines, "</table>"])
+
+
+FORMATS: dict[str, Callable[[Sequence[Row]], str]] = {
+    "markdown": markdown,
+    "latex": latex,
+    "csv": as_csv,
+    "json": as_json,
+    "html": as_html,
+}
