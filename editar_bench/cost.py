@@ -10,7 +10,7 @@ from editar_bench.types import Task
 
 SECONDS = MetricInfo(
     name="seconds_per_image",
-    protocol="wall-batch-v1",
+    protocol="cost.wall-batch.v1",
     unit="s",
     direction="lower",
     version=1,
@@ -19,7 +19,7 @@ SECONDS = MetricInfo(
 )
 MEMORY = MetricInfo(
     name="peak_memory",
-    protocol="device-or-process-v1",
+    protocol="cost.peak-memory.v1",
     unit="MiB",
     direction="lower",
     version=1,

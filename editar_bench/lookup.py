@@ -12,7 +12,7 @@ from editar_bench.stages.aggregate import ModelResults
 from editar_bench.stages.generate import Batch
 from editar_bench.stages.samples import Sample
 from editar_bench.stages.score import Pending
-from editar_bench.store import OutputKey, Store
+from editar_bench.store import OutputKey, ScoreKey, Store
 from editar_bench.types import RunSpec
 
 # Reference rows of earlier runs serve as floor and ceiling when a run leaves them out; the newest picture counts.
@@ -126,7 +126,7 @@ class Lookup:
         ids = [row["output_id"] for rows in grouped.values() for row in rows]
         keys = {row["model_key"] for rows in grouped.values() for row in rows}
         task, dataset, fingerprint = self._place(model)[1:]
-        scores = {}
+        scores: dict[ScoreKey, float | None] = {}
         for key in sorted(keys):
             scores |= self.store.known_scores(key, task, dataset, fingerprint)
         infos = [m.info for m in self.entry.metrics.values() if m.info.set_level]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from editar_bench import builtin
 from editar_bench.errors import UserError
 
 if TYPE_CHECKING:  # the table is read by `ls models`, which has no use for NumPy
@@ -50,6 +51,10 @@ def load_target(target: str) -> Any:
         ) from error
     except (ImportError, AttributeError) as error:
         raise UserError(f"{target} cannot be loaded: {error}.") from error
+
+
+def _entries(table: Mapping[str, tuple[str, str]]) -> dict[str, Entry]:
+    return {name: Entry(target, summary) for name, (target, summary) in table.items()}
 
 
 class Registry(Generic[T]):
@@ -105,45 +110,12 @@ class Registry(Generic[T]):
         self._entries[name] = old or entry
 
 
-def _table(module: str, rows: Mapping[str, tuple[str, str]]) -> dict[str, Entry]:
-    return {name: Entry(f"{module}.{place}", summary) for name, (place, summary) in rows.items()}
-
-
 MODELS: Registry[Callable[..., Model]] = Registry(
-    "model",
-    "editar_bench.models",
-    _table(
-        "models.adapters",
-        {
-            "editar-scenes": ("editar:EditarScenes", "EditAR at a small size, trained on scenes"),
-            "instruct-pix2pix-scenes": (
-                "instruct_pix2pix:InstructPix2PixScenes",
-                "a compact InstructPix2Pix diffusion pipeline, trained on scenes",
-            ),
-            "oracle": ("reference:Oracle", "reference: the truth itself"),
-            "codec": ("reference:CodecRoundTrip", "reference: the truth through the codec"),
-            "copy-source": ("reference:CopySource", "reference: the condition picture unchanged"),
-            "shuffled": ("reference:Shuffled", "reference: the truth of another sample"),
-            "blank": ("reference:Blank", "reference: one gray picture for everything"),
-        },
-    ),
+    "model", "editar_bench.models", _entries(builtin.MODELS)
 )
-
 TASKS: Registry[Callable[..., TaskModule]] = Registry(
-    "task",
-    "editar_bench.tasks",
-    _table(
-        "tasks",
-        {
-            "edit/scenes": ("edit:SceneEdit", "follow an instruction, nine edit types"),
-            "depth/scenes": ("depth:SceneDepth", "a picture from a depth map and a caption"),
-            "edge/scenes": ("edge:SceneEdge", "a picture from an edge map and a caption"),
-            "segmentation/scenes": (
-                "segmentation:SceneSegmentation",
-                "a picture from a palette label map and a caption",
-            ),
-        },
-    ),
+    "task", "editar_bench.tasks", _entries(builtin.TASKS)
 )
-
-METRICS: Registry[Callable[[], Metric]] = Registry("metric", "editar_bench.metrics", {})
+METRICS: Registry[Callable[[], Metric]] = Registry(
+    "metric", "editar_bench.metrics", _entries(builtin.METRICS)
+)

@@ -28,7 +28,7 @@ def chart_frame(grid: Grid, column: Column) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "kind", "value", "low", "high", "samples"])
 
 
-def interval_chart(frame: pd.DataFrame, column: Column) -> alt.LayerChart:
+def interval_chart(frame: pd.DataFrame, column: Column) -> alt.LayerChart | alt.FacetChart:
     """A dot for the value and a line for its interval, models from top to bottom as in the table."""
     unit = f", {column.unit}" if column.unit else ""
     title = f"{column.metric} {column.arrow}{unit}  ({column.protocol})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -11,10 +12,7 @@ import streamlit as st
 
 from leaderboard.queries import Cell, Column, Grid, Row, goodness
 
-INK = "#1f2933"
-MUTED = "#7b8794"
-ACCENT = "#0b7285"
-KIND_COLORS = {"measured": ACCENT, "reference": "#adb5bd", "reported": "#b08900"}
+KIND_COLORS = {"measured": "#0b7285", "reference": "#adb5bd", "reported": "#b08900"}
 DASH = "–"
 
 _CSS = """<style>
@@ -34,6 +32,7 @@ color:#fff;margin-left:.35rem;vertical-align:middle}
 .chip.measured{background:#0b7285}.chip.reference{background:#adb5bd}.chip.reported{background:#b08900}
 .chip.partial{background:#d9480f}
 .scroll{overflow-x:auto}
+.notes{color:#7b8794;font-size:.82rem;margin-top:.4rem}
 </style>"""
 
 
@@ -102,6 +101,18 @@ def show_rows(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         for row in rows
     )
     _html(f'<table class="eb text"><tr>{top}</tr>{body}</table>')
+
+
+def show_notes(notes: Sequence[str]) -> None:
+    """Small lines of plain text."""
+    if notes:
+        lines = "".join(f"<div>{escape(note)}</div>" for note in notes)
+        st.markdown(f'<div class="notes">{lines}</div>', unsafe_allow_html=True)
+
+
+def plain(text: str) -> str:
+    """Text that Streamlit's Markdown shows as it is: prompts hold brackets, model names colons."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 def _html(table: str) -> None:

@@ -72,12 +72,12 @@ class SceneCLIP(nn.Module):
         features: Tensor = self.clip.encode_text(ids_BT, normalize=True)
         return features
 
-    @torch.no_grad()
     def encode_image(self, pictures: Sequence[Picture]) -> Tensor:
         """uint8 pictures to unit vectors (B, D)."""
-        return self.image_features(as_batch(pictures, self.clip.logit_scale.device))
+        with torch.no_grad():
+            return self.image_features(as_batch(pictures, self.clip.logit_scale.device))
 
-    @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Captions to unit vectors (B, D)."""
-        return self.text_features(self.tokenizer(texts).to(self.clip.logit_scale.device))
+        with torch.no_grad():
+            return self.text_features(self.tokenizer(texts).to(self.clip.logit_scale.device))

@@ -59,6 +59,11 @@ class FeatureStore:
                 self._write((name, extractor), features)
         return [found[h] for h in hashes]
 
+    def clear(self) -> None:
+        """Forget what is in memory; files on disk stay."""
+        self._kept.clear()
+        self._bytes = 0
+
     def _find(self, key: tuple[str, str]) -> Features | None:
         if key in self._kept:
             self._kept.move_to_end(key)

@@ -84,11 +84,11 @@ class Judges:
 
     def image_embeddings(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
         """CLIP's unit vectors (B, D) of pictures."""
-        return np.stack([f["image"] for f in self._read(pictures, "clip", self._clip_image)])
+        return _stack([f["image"] for f in self._read(pictures, "clip", self._clip_image)])
 
     def text_embeddings(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """CLIP's unit vectors (B, D) of captions."""
-        return np.stack([f["text"] for f in self._read(texts, "clip", self._clip_text)])
+        return _stack([f["text"] for f in self._read(texts, "clip", self._clip_text)])
 
     def _read(self, items: Sequence[Any], name: str, compute: Any) -> list[Features]:
         self.setup(self.device, name)
@@ -117,7 +117,9 @@ class Judges:
         from editar_bench.evaluators.pictures import as_batch
 
         with torch.no_grad():
-            return _split({"inverse_depth": self._networks["depth"](as_batch(pictures, self.device))})
+            return _split(
+                {"inverse_depth": self._networks["depth"](as_batch(pictures, self.device))}
+            )
 
     def _clip_image(self, pictures: Sequence[Picture]) -> list[Features]:
         return _split({"image": self._networks["clip"].encode_image(pictures)})
@@ -137,3 +139,7 @@ def _split(batch: dict[str, Tensor]) -> list[Features]:
     arrays = {name: tensor.cpu().numpy() for name, tensor in batch.items()}
     count = len(next(iter(arrays.values())))
     return [{name: array[i].copy() for name, array in arrays.items()} for i in range(count)]
+
+
+def _stack(vectors: list[NDArray[Any]]) -> NDArray[np.float32]:
+    return np.stack(vectors) if vectors else np.zeros((0, 0), dtype=np.float32)

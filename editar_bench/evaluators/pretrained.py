@@ -49,4 +49,5 @@ def _filled(network: Network, path: Path, device: str) -> Network:
             "fetch weights and code of one version."
         ) from error
     network.requires_grad_(False)
-    return network.to(device).eval()
+    network.to(device).eval()
+    return network

@@ -13,7 +13,13 @@ from editar_bench.contracts import Estimate, MetricInfo
 from editar_bench.cost import COST, cost_value
 from editar_bench.plan import ModelEntry
 from editar_bench.stages.samples import Sample
-from editar_bench.statistics import gap_closed, gap_interval, mean_interval, set_interval
+from editar_bench.statistics import (
+    SET_RESAMPLES,
+    gap_closed,
+    gap_interval,
+    mean_interval,
+    set_interval,
+)
 from editar_bench.store import Aggregate, ScoreKey
 
 Reduce = Callable[[NDArray[Any]], float | None]
@@ -140,7 +146,7 @@ def _estimate(
         if not clusters:
             return EMPTY, 0
         reduce = task.reducers[info.name]
-        return set_interval(stacked, reduce, clusters=clusters, **_effort(name)), 0
+        return set_interval(stacked, reduce, clusters=clusters, resamples=_effort(name)), 0
     values = result.values(info)
     rows = [(value, sample_id) for sample_id in ids for value in values.get(sample_id, ())]
     estimate = mean_interval([v for v, _ in rows], clusters=[s for _, s in rows])
@@ -148,9 +154,9 @@ def _estimate(
     return estimate, scored - estimate.n
 
 
-def _effort(name: str) -> dict[str, int]:
+def _effort(name: str) -> int:
     # A set-level value is reduced anew for every resample; slices get the value alone.
-    return {"resamples": 0} if name else {}
+    return 0 if name else SET_RESAMPLES
 
 
 def _stack(arrays: Arrays, ids: Sequence[str]) -> tuple[NDArray[Any], list[str]]:
@@ -184,7 +190,7 @@ def _gap(
     def reduce_gap(joined: NDArray[Any]) -> float | None:
         return gap_closed(*(reduce(joined[:, column]) for column in range(3)))
 
-    return set_interval(stacked, reduce_gap, **_effort(name))
+    return set_interval(stacked, reduce_gap, resamples=_effort(name))
 
 
 def _first(arrays: Arrays, ids: Sequence[str]) -> NDArray[Any]:

@@ -146,7 +146,7 @@ class GenerateStage:
         self, example: Example, batch: Batch, result: tuple[Generation | Exception, int]
     ) -> dict[str, Any]:
         outcome, batch_size = result
-        row = {
+        row: dict[str, Any] = {
             "run_id": self.job.run_id,
             "suite": self.job.suite,
             "task": str(self.task.task),

@@ -29,7 +29,7 @@ def show_mapping(title: str, values: Mapping[str, Any]) -> None:
     plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
     if plain:
         if title:
-            st.markdown(f"**{title}**")
+            st.markdown(f"**{look.plain(title)}**")
         look.show_rows(("setting", "value"), [(k, readable(v)) for k, v in plain.items()])
     for key, value in values.items():
         if isinstance(value, dict) and value:
@@ -39,8 +39,8 @@ def show_mapping(title: str, values: Mapping[str, Any]) -> None:
 def show_run(shared: Reader, run_id: str) -> None:
     """Everything recorded of one run."""
     record = shared.run_record(run_id)
-    state = [record["status"], record["reason"] or ""]
-    st.markdown(f"**{run_id}** · {' · '.join(filter(None, state))}")
+    state = [run_id, record["status"], record["reason"] or ""]
+    st.markdown(look.plain(" · ".join(filter(None, state))))
     ended = record["finished_at"]
     look.show_rows(
         ("suite", "data", "started (UTC)", "ended (UTC)"),

@@ -31,10 +31,10 @@ def enlarged(path: str) -> NDArray[np.uint8] | None:
 
 def show_picture(out: Path, path: str | None, title: str, missing: str) -> None:
     """A titled picture, or a sentence in its place."""
-    st.markdown(f"**{title}**")
+    st.markdown(f"**{look.plain(title)}**")
     pixels = enlarged(str(out / path)) if isinstance(path, str) and path else None
     if pixels is None:
-        st.caption(missing)
+        st.caption(look.plain(missing))
     else:
         st.image(pixels)
 
@@ -53,12 +53,14 @@ def sort(
     frame: pd.DataFrame, outputs: pd.DataFrame, scores: pd.DataFrame, better: dict[str, bool]
 ) -> pd.DataFrame:
     """Order by one model's value of one metric, if that is wanted."""
-    metrics = sorted({(m, p) for m, p in zip(scores["metric"], scores["protocol"], strict=True)})
+    pairs = sorted({(m, p) for m, p in zip(scores["metric"], scores["protocol"], strict=True)})
+    metrics = {" · ".join(pair): pair for pair in pairs}
     models = queries.model_order(zip(outputs["model"], outputs["kind"], strict=True))
     with st.sidebar:
-        by = st.selectbox("Sort by", ["", *metrics], format_func=lambda m: " · ".join(m) or "split")
-        if not by:
+        chosen = st.selectbox("Sort by", ["split order", *metrics])
+        if chosen not in metrics:
             return frame
+        by = metrics[chosen]
         model = st.selectbox("of", models)
         best_first = st.radio("First", ["worst", "best"], horizontal=True) == "best"
     joined = scores.merge(outputs[outputs["model"] == model], on="output_id")
@@ -87,12 +89,12 @@ def step(count: int) -> int:
 
 def show_sample(out: Path, sample: pd.Series, outputs: pd.DataFrame, scores: pd.DataFrame) -> None:
     """Words, pictures and scores of one sample."""
-    st.subheader(str(sample["prompt"]))
+    st.subheader(look.plain(str(sample["prompt"])))
     words = [str(sample["sample_id"]), sample["category"], *gallery.names_of(sample["slices"])]
-    st.caption(" · ".join(dict.fromkeys(str(word) for word in words if word)))
+    st.caption(look.plain(" · ".join(dict.fromkeys(str(word) for word in words if word))))
     for name, label in (("source_caption", "Source"), ("target_caption", "Target")):
         if isinstance(sample[name], str) and sample[name]:
-            st.caption(f"{label}: {sample[name]}")
+            st.caption(look.plain(f"{label}: {sample[name]}"))
     here = outputs[outputs["sample_id"] == sample["sample_id"]].set_index("model")
     order = queries.model_order(zip(here.index, here["kind"], strict=True))
     pictures = [

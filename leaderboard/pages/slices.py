@@ -20,9 +20,8 @@ def main() -> None:
     here = queries.at_place(details, suite, dataset)
     task = middle.selectbox("Task", queries.tasks_in(here))
     rows = here[here["task"] == task]
-    column = right.selectbox(
-        "Metric", queries.columns_of(rows, metrics), format_func=lambda c: c.label
-    )
+    columns = {column.label: column for column in queries.columns_of(rows, metrics)}
+    column = columns[right.selectbox("Metric", list(columns))]
     slices, models = queries.slice_grid(rows, column)
     if slices == [""]:
         st.info("This task's results are not broken down by slices.")

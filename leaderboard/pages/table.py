@@ -39,13 +39,12 @@ def show_task(task: str, frame: pd.DataFrame, metrics: pd.DataFrame) -> None:
     if not columns:
         st.caption("Nothing passes the filters.")
         return
-    chosen = st.selectbox(
-        "Order and chart by", columns, format_func=lambda column: column.label, key=f"by-{task}"
-    )
+    by_label = {column.label: column for column in columns}
+    label = st.selectbox("Order and chart by", list(by_label), key=f"by-{task}")
+    chosen = by_label[label]
     grid = queries.grid(rows, metrics, chosen)
     look.show_grid(grid)
-    for note in grid.notes:
-        st.caption(f"{look.DASH} {note}")
+    look.show_notes([f"{look.DASH} {note}" for note in grid.notes])
     data = charts.chart_frame(grid, chosen)
     if not data.empty:
         st.altair_chart(charts.interval_chart(data, chosen))

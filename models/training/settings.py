@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from data_prep.scenes.constants import IMAGE_SIZE
 from models.editar.codec import CodecConfig
+from models.editar.config import TransformerConfig
+from models.training.text_recipe import SLOTS, WIDTH
 
 CODEC = CodecConfig(
     ch=32,
@@ -16,4 +18,19 @@ CODEC = CodecConfig(
     codebook_l2_norm=False,  # residuals of unit vectors are not unit vectors
     image_size=IMAGE_SIZE,
     multiscale=(1, 2, 3, 4, 6, 8),
+)
+
+EDITAR = TransformerConfig(
+    dim=160,
+    n_layer=5,
+    n_head=5,
+    vocab_size=CODEC.codebook_size,
+    block_size=CODEC.grid**2,
+    cls_token_num=SLOTS,
+    caption_dim=WIDTH,
+    multiple_of=32,
+    # The published dropouts fight overfitting of 775 M parameters; here fresh data never runs out.
+    token_dropout=0.0,
+    residual_dropout=0.0,
+    ffn_dropout=0.0,
 )

@@ -74,7 +74,8 @@ def instruction_answers(record: dict[str, Any]) -> dict[str, int]:
 
 
 class _Questioned(nn.Module):
-    """The encoder with one learned query per group of questions, pooling its features by attention."""
+    """The encoder with two readers that answer every question: one by attention, as models that cross-attend read text,
+    and one from the plain mean over all slots, padding included, which is how EditAR's text keys of zero read it."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -84,14 +85,19 @@ class _Questioned(nn.Module):
         self.key = nn.Linear(WIDTH, WIDTH)
         self.hidden = nn.Linear(WIDTH, WIDTH)
         self.heads = nn.ModuleList(nn.Linear(WIDTH, n) for n in self.asked.values())
+        self.mean_reader = nn.Sequential(
+            nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, sum(self.asked.values()))
+        )
 
-    def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
-        """Logits (B, answers) of every question."""
+    def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Logits (B, answers) of every question, by attention and from the mean."""
         features_BTC = self.encoder(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
         scores_BQT = torch.einsum("qc,btc->bqt", self.query_QC, self.key(features_BTC))
         scores_BQT = scores_BQT.masked_fill(mask_BT[:, None] == 0, -torch.inf)
         pooled_BQC = F.gelu(self.hidden(scores_BQT.softmax(-1) @ features_BTC))
-        return [head(pooled_BQC[:, i]) for i, head in enumerate(self.heads)]
+        attended = [head(pooled_BQC[:, i]) for i, head in enumerate(self.heads)]
+        averaged = self.mean_reader(features_BTC.mean(1)).split(list(self.asked.values()), -1)
+        return attended, list(averaged)
 
 
 class TextRecipe:
@@ -155,25 +161,29 @@ class TextRecipe:
         device = module.query_QC.device
         ids, mask = (t.to(device) for t in self.tokenizer.tokenize(texts))
         losses = []
-        for name, logits in zip(module.asked, module(ids, mask), strict=True):
+        for name, *readings in zip(module.asked, *module(ids, mask), strict=True):
             truth = torch.tensor([a.get(name, _IGNORE) for a in answers], device=device)
             if (truth != _IGNORE).any():
-                losses.append(F.cross_entropy(logits, truth, ignore_index=_IGNORE))
+                losses += [F.cross_entropy(logits, truth, ignore_index=_IGNORE) for logits in readings]
         return losses
 
     def validate(self, module: _Questioned) -> dict[str, float]:
-        """Loss, and share of right answers on cells (captions) and on attribute and value (instructions)."""
+        """Share of right answers on cells (captions) and on kind, attribute and value (instructions), read both ways."""
         texts, answers = self._batch(self.validation, range(len(self.validation)))
         device = module.query_QC.device
         ids, mask = (t.to(device) for t in self.tokenizer.tokenize(texts))
-        groups: dict[str, list[float]] = {"cells": [], "type": [], "attribute": [], "value": []}
-        for name, logits in zip(module.asked, module(ids, mask), strict=True):
-            group = "cells" if name.startswith("(") else name
-            if group in groups:
-                guess = logits.argmax(-1).tolist()
-                known = [(g, a[name]) for g, a in zip(guess, answers, strict=True) if name in a]
-                groups[group] += [float(g == a) for g, a in known]
-        return {f"{k}_accuracy": sum(v) / max(1, len(v)) for k, v in groups.items()}
+        figures = {}
+        for reader, answered in zip(("attention", "mean"), module(ids, mask), strict=True):
+            groups: dict[str, list[float]] = {"cells": [], "type": [], "attribute": [], "value": []}
+            for name, logits in zip(module.asked, answered, strict=True):
+                group = "cells" if name.startswith("(") else name
+                if group in groups:
+                    guess = logits.argmax(-1).tolist()
+                    known = [(g, a[name]) for g, a in zip(guess, answers, strict=True) if name in a]
+                    # An empty cell is easy and frequent: only occupied ones count.
+                    groups[group] += [float(g == a) for g, a in known if a or group != "cells"]
+            figures |= {f"{k}_{reader}": sum(v) / max(1, len(v)) for k, v in groups.items()}
+        return figures
 
     def sheet(self, module: nn.Module) -> Picture | None:
         """Nothing to look at."""

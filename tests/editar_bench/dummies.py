@@ -103,7 +103,9 @@ class Noisy(Base):
 
     def picture(self, example: Example, seed: int) -> Picture:
         assert example.target is not None
-        noise = np.random.default_rng(seed).integers(0, self.settings["strength"] + 1, (SIZE, SIZE, 3))
+        noise = np.random.default_rng(seed).integers(
+            0, self.settings["strength"] + 1, (SIZE, SIZE, 3)
+        )
         return np.clip(example.target + noise, 0, 255).astype(np.uint8)
 
 
@@ -225,9 +227,7 @@ class DummyBrightness:
     def setup(self, device: str) -> None:
         assert device
 
-    def observe(
-        self, examples: Sequence[Example], images: Sequence[Picture]
-    ) -> list[NDArray[Any]]:
+    def observe(self, examples: Sequence[Example], images: Sequence[Picture]) -> list[NDArray[Any]]:
         return [np.array([image.mean()]) for image in images]
 
     def reduce(self, observations: NDArray[Any]) -> float | None:

@@ -35,10 +35,8 @@ def test_interval_of_three_values_agrees_with_all_27_resamples() -> None:
 def test_undefined_values_are_skipped_and_not_zero() -> None:
     with_gaps = mean_interval([1.0, None, 3.0, math.nan])
     assert (with_gaps.value, with_gaps.n) == (2.0, 2)
-    assert with_gaps == mean_interval([1.0, 3.0]) or (
-        (with_gaps.low, with_gaps.high)
-        == (mean_interval([1.0, 3.0]).low, mean_interval([1.0, 3.0]).high)
-    )
+    without = mean_interval([1.0, 3.0])
+    assert (with_gaps.low, with_gaps.high) == (without.low, without.high)
 
 
 def test_too_few_values_have_no_interval() -> None:

@@ -31,10 +31,25 @@ from editar_bench.store import (
 from editar_bench.types import Task
 
 RUN = RunRecord(suite="scenes", dataset="scenes", spec={"seed": 3}, provenance={"code": "abc"})
-VIEW = (
-    "suite task dataset model metric protocol value ci_low ci_high n n_expected higher_is_better kind status reason "
-    "run_id finished_at"
-).split()
+VIEW = [
+    "suite",
+    "task",
+    "dataset",
+    "model",
+    "metric",
+    "protocol",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "n_expected",
+    "higher_is_better",
+    "kind",
+    "status",
+    "reason",
+    "run_id",
+    "finished_at",
+]
 NUMBER = Aggregate(
     run_id="r1",
     suite="scenes",

@@ -1,0 +1,73 @@
+"""The names that come with editar-bench: name -> ("module:attribute", what it is)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+Table = Mapping[str, tuple[str, str]]
+
+MODELS: Final[Table] = {
+    "editar-scenes": (
+        "models.adapters.editar:EditarScenes",
+        "EditAR at a small size, trained on scenes",
+    ),
+    "instruct-pix2pix-scenes": (
+        "models.adapters.instruct_pix2pix:InstructPix2PixScenes",
+        "a compact InstructPix2Pix diffusion pipeline, trained on scenes",
+    ),
+    "oracle": ("models.adapters.reference:Oracle", "reference: the truth itself"),
+    "codec": (
+        "models.adapters.reference:CodecRoundTrip",
+        "reference: the truth through the codec",
+    ),
+    "copy-source": (
+        "models.adapters.reference:CopySource",
+        "reference: the condition picture unchanged",
+    ),
+    "shuffled": ("models.adapters.reference:Shuffled", "reference: the truth of another sample"),
+    "blank": ("models.adapters.reference:Blank", "reference: one gray picture for everything"),
+}
+
+TASKS: Final[Table] = {
+    "edit/scenes": ("tasks.edit:SceneEdit", "follow an instruction, nine edit types"),
+    "depth/scenes": ("tasks.depth:SceneDepth", "a picture from a depth map and a caption"),
+    "edge/scenes": ("tasks.edge:SceneEdge", "a picture from an edge map and a caption"),
+    "segmentation/scenes": (
+        "tasks.segmentation:SceneSegmentation",
+        "a picture from a palette label map and a caption",
+    ),
+}
+
+_METRIC_FILES: Final[Mapping[str, Mapping[str, str]]] = {
+    "edit_success": {"edit_success": "EditSuccess", "edit_success_changed": "EditSuccessChanged"},
+    "edit_truth": {
+        "squared_error_inside": "SquaredErrorInside",
+        "psnr_inside": "PsnrInside",
+        "perceptual_inside": "PerceptualInside",
+        "squared_error_outside": "SquaredErrorOutside",
+        "psnr_outside": "PsnrOutside",
+        "perceptual_outside": "PerceptualOutside",
+    },
+    "preservation": {
+        "structure_distance": "StructureDistance",
+        "psnr_unedited": "PsnrUnedited",
+        "perceptual_unedited": "PerceptualUnedited",
+        "mse_unedited": "MseUnedited",
+        "ssim_unedited": "SsimUnedited",
+    },
+    "depth": {"depth_rmse": "DepthRmse"},
+    "edge": {"edge_f1": "EdgeF1", "edge_f1_exact": "EdgeF1Exact", "edge_ssim": "EdgeSsim"},
+    "segmentation": {
+        "seg_miou": "SegMiou",
+        "color_accuracy": "ColorAccuracy",
+        "material_accuracy": "MaterialAccuracy",
+    },
+    "clip_text": {"clip_score": "ClipScore", "clip_edited": "ClipEdited"},
+    "distribution": {"kernel_distance": "KernelDistance"},
+}
+METRICS: Final[Table] = {
+    name: (f"editar_bench.metrics.{file}:{attribute}", "")
+    for file, names in _METRIC_FILES.items()
+    for name, attribute in names.items()
+}

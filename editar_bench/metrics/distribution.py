@@ -1,0 +1,108 @@
+"""Are the pictures, as a set, like scenes? clean-fid's unbiased kernel distance.
+
+Bińkowski et al. 2018. Features are the segmenter's, so the number is not a KID of Inception and
+not called one.
+Legend: N samples, M reference pictures, D features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editar_bench.contracts import MetricInfo
+from editar_bench.evaluators import weights
+from editar_bench.evaluators.judges import Judges
+from editar_bench.metrics._base import EVERY_TASK, Judged
+from editar_bench.types import Example, Picture
+
+SUBSETS = 10  # draws of as many reference pictures as there are samples
+SUBSET_SIZE = 250  # pictures in a draw at most: the size of a test split
+SEED = 0  # of the draws: every model meets the same reference pictures
+
+
+class KernelDistance(Judged):
+    """Squared maximum mean discrepancy to 5,000 fixed renders, cubic polynomial kernel.
+
+    Features are standardized by the reference's mean and deviation, so that each of them has a
+    say. Unbiased: it is around zero, and may be below, for pictures of the same distribution.
+    """
+
+    NEEDS = ("segmenter",)
+    INFO = MetricInfo(
+        name="kernel_distance",
+        protocol="scenes.kernel-distance.segmenter.ref5000.m250x10.v1",
+        unit="×10⁻³",
+        direction="lower",
+        version=1,
+        tasks=EVERY_TASK,
+        set_level=True,
+        description="clean-fid's kernel distance of segmenter features to 5,000 fixed renders",
+    )
+
+    def __init__(self, judges: Judges | None = None, reference: NDArray[Any] | None = None) -> None:
+        super().__init__(judges)
+        self._reference = reference
+
+    def setup(self, device: str) -> None:
+        """Load the segmenter and the reference embeddings."""
+        super().setup(device)
+        self.reference()
+
+    def reference(self) -> NDArray[np.float64]:
+        """The embeddings (M, D) of the reference pictures."""
+        if self._reference is None:
+            self._reference = weights.load_reference(self.judges.folder)
+        return self._reference
+
+    def observe(
+        self, examples: Sequence[Example], images: Sequence[Picture]
+    ) -> list[NDArray[np.float64]]:
+        """The embedding and, last, a number that tells samples apart: (D + 1,)."""
+        readings = self.judges.segment(images)
+        return [
+            np.append(reading["embedding"].astype(np.float64), _tag(e.id))
+            for e, reading in zip(examples, readings, strict=True)
+        ]
+
+    def reduce(self, observations: NDArray[Any]) -> float | None:
+        """Times 1000; None for fewer than two samples.
+
+        A bootstrap resample holds some samples several times. Pairs of a sample with itself would
+        bias the estimate upward, so each row counts once.
+        """
+        from cleanfid.fid import kernel_distance
+
+        rows = np.unique(observations, axis=0)[:, :-1]
+        if len(rows) < 2:
+            return None
+        reference = self.reference()
+        mean_D, deviation_D = reference.mean(0), reference.std(0) + 1e-6
+        samples_ND = (rows - mean_D) / deviation_D
+        reference_MD = (reference - mean_D) / deviation_D
+        with _seeded():
+            value = kernel_distance(
+                samples_ND, reference_MD, num_subsets=SUBSETS, max_subset_size=SUBSET_SIZE
+            )
+        return 1e3 * float(value)
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """clean-fid draws from NumPy's global generator: seed it, and leave it as it was."""
+    state = np.random.get_state()
+    np.random.seed(SEED)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
+def _tag(sample_id: str) -> float:
+    """48 bits of a hash, exact in a float64."""
+    return float(int.from_bytes(hashlib.sha256(sample_id.encode()).digest()[:6], "big"))

@@ -1,0 +1,154 @@
+"""Which networks there are, in dependency order, and the share of a campaign's minutes that each one gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.training.bank import Bank, open_bank
+from models.training.trainer import Recipe
+
+SHARES = {  # of the minutes of `train all`; measured needs, rounded
+    "codec": 0.27,
+    "text": 0.04,
+    "segmenter": 0.08,
+    "depth": 0.04,
+    "clip": 0.06,
+    "teacher": 0.03,
+    "editar": 0.32,
+    "vae": 0.06,
+    "instruct-pix2pix": 0.10,
+}
+_MODELS = Path(__file__).parent.parent
+WEIGHTS = _MODELS / "weights"
+_JUDGES = _MODELS.parent / "editar_bench" / "evaluators" / "weights"
+_TOKENIZER_EDITS = 4096  # whose texts the tokenizer is trained on
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """Where the pieces of a campaign live, and how large its banks are."""
+
+    bank_folder: Path
+    runs: Path
+    device: str
+    train_edits: int
+    evaluator_edits: int
+    weights: Path = WEIGHTS
+    judges: Path = _JUDGES
+
+    def bank(self, split: str) -> Bank:
+        """The bank of a split, rendered first if need be."""
+        edits = {"train": self.train_edits, "evaluator": self.evaluator_edits, "validation": 256}
+        return open_bank(self.bank_folder, split, edits[split])  # type: ignore[arg-type]
+
+    def folder(self, name: str) -> Path:
+        """Where a network's weights go."""
+        if name in ("segmenter", "depth", "clip"):
+            return self.judges
+        return self.runs / name if name == "teacher" else self.weights / name
+
+    def tokenizer(self) -> bytes:
+        """The SentencePiece model that every text network shares; trained once."""
+        from editar_bench.types import Task
+        from models.editar.templates import prompt_for
+        from models.editar.text import train_tokenizer
+        from models.training.text_recipe import SCENE_TASKS, VOCABULARY
+
+        path = self.runs / "spiece.model"
+        shipped = self.weights / "text" / "spiece.model"
+        for known in (path, shipped):
+            if known.exists():
+                return known.read_bytes()
+        texts = []
+        for record in self.bank("train").texts[:_TOKENIZER_EDITS]:
+            texts.append(prompt_for(Task.EDIT, record["instruction"]))
+            for task, caption in zip(SCENE_TASKS, record["captions"], strict=False):
+                texts.append(prompt_for(task, caption))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(train_tokenizer(texts, VOCABULARY))
+        return path.read_bytes()
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of one network."""
+        return _RECIPES[name](self)
+
+
+def _codec(campaign: Campaign) -> Recipe:
+    from models.training.codec_recipe import CodecRecipe
+    from models.training.settings import CODEC
+
+    return CodecRecipe(CODEC, campaign.bank("train"), campaign.bank("validation"))
+
+
+def _text(campaign: Campaign) -> Recipe:
+    from models.training.text_recipe import TextRecipe
+
+    banks = campaign.bank("train"), campaign.bank("validation")
+    return TextRecipe(*banks, campaign.tokenizer(), campaign.folder("text"))
+
+
+def _segmenter(campaign: Campaign) -> Recipe:
+    from models.training.evaluator_recipes import SegmenterRecipe
+
+    return SegmenterRecipe(campaign.bank("evaluator"), campaign.bank("validation"))
+
+
+def _depth(campaign: Campaign) -> Recipe:
+    from models.training.evaluator_recipes import DepthRecipe
+
+    return DepthRecipe(campaign.bank("evaluator"), campaign.bank("validation"))
+
+
+def _clip(campaign: Campaign) -> Recipe:
+    from models.training.evaluator_recipes import CLIPRecipe
+
+    banks = campaign.bank("evaluator"), campaign.bank("validation")
+    return CLIPRecipe(*banks, campaign.tokenizer())
+
+
+def _teacher(campaign: Campaign) -> Recipe:
+    from models.training.teacher_recipe import TeacherRecipe
+
+    return TeacherRecipe(campaign.bank("train"), campaign.bank("validation"))
+
+
+def _editar(campaign: Campaign) -> Recipe:
+    from models.training.editar_recipe import EditARRecipe
+    from models.training.settings import EDITAR
+
+    return EditARRecipe(
+        EDITAR,
+        campaign.bank("train"),
+        campaign.bank("validation"),
+        campaign.weights,
+        campaign.folder("teacher") / "teacher.pt",
+        device=campaign.device,
+    )
+
+
+def _vae(campaign: Campaign) -> Recipe:
+    from models.training.kl_recipe import KLRecipe
+
+    return KLRecipe(campaign.bank("train"), campaign.bank("validation"))
+
+
+def _instruct_pix2pix(campaign: Campaign) -> Recipe:
+    from models.training.instruct_pix2pix_recipe import InstructPix2PixRecipe
+
+    banks = campaign.bank("train"), campaign.bank("validation")
+    return InstructPix2PixRecipe(*banks, campaign.weights)
+
+
+_RECIPES: dict[str, Callable[[Campaign], Recipe]] = {
+    "codec": _codec,
+    "text": _text,
+    "segmenter": _segmenter,
+    "depth": _depth,
+    "clip": _clip,
+    "teacher": _teacher,
+    "editar": _editar,
+    "vae": _vae,
+    "instruct-pix2pix": _instruct_pix2pix,
+}

@@ -1,0 +1,122 @@
+"""What the four scenes tasks share: the data, built when first used, and its checks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, overload
+
+from data_prep.scenes import hashes
+from data_prep.scenes.build import BuiltSplit, build_split, split_path
+from data_prep.scenes.constants import FAR, IMAGE_SIZE, NEAR
+from data_prep.scenes.reader import SceneExamples, read_split
+from editar_bench.conditions import inverse_depth
+from editar_bench.types import Example, Task
+
+DATA_VARIABLE = "EDITAR_BENCH_DATA"  # names the folder that data sets are kept in
+# Metrics that every scenes task reports, after its own.
+COMMON = ("color_accuracy", "material_accuracy", "clip_score", "kernel_distance")
+
+
+def data_folder() -> Path:
+    """Where the scenes data lies: `$EDITAR_BENCH_DATA/scenes`, by default `./data/scenes`."""
+    return Path(os.environ.get(DATA_VARIABLE) or "data") / "scenes"
+
+
+class SceneTask:
+    """A task on a split of the scenes; subclasses say which task and which metrics."""
+
+    task: ClassVar[Task]
+    metrics: ClassVar[Sequence[str]]
+    dataset = "scenes"
+
+    def __init__(
+        self, split: BuiltSplit = "test", folder: Path | None = None, size: int = IMAGE_SIZE
+    ) -> None:
+        self.split = split
+        self.folder = folder or data_folder()
+        self.size = size
+
+    def load(self) -> Sequence[Example]:
+        """The whole split; built on first use, and warned about where this machine differs.
+
+        `truth` also holds "inverse_depth" (float32, H×W, [0, 1]) with the suite's near and far.
+        """
+        return self._examples
+
+    def fingerprint(self) -> str:
+        """sha256 of ids, texts and decoded pictures of the whole split."""
+        return self._fingerprint
+
+    @cached_property
+    def _examples(self) -> _WithInverseDepth:
+        self._build()
+        examples = read_split(self.folder, self.task, self.split)
+        if self.split == "test" and self.size == hashes.load()["size"]:
+            _warn(self.task, hashes.verify(examples), len(examples))
+        return _WithInverseDepth(examples)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return self._examples.scenes.fingerprint()
+
+    def _build(self) -> None:
+        """Make the split unless this version of the data has been made before."""
+        path = split_path(self.folder, self.task, self.split)
+        stamp = path.with_name(f"{self.split}.version")
+        version = f"{self.size} {_version()}\n"
+        if path.is_file() and stamp.is_file() and stamp.read_text() == version:
+            return
+        print(f"making the {self.split} pictures of scenes/{self.task} …", file=sys.stderr)
+        build_split(self.split, self.task, self.folder, self.size)
+        stamp.write_text(version)
+
+
+class _WithInverseDepth(Sequence[Example]):
+    """Examples as the reader yields them, with the map that depth is scored on."""
+
+    def __init__(self, scenes: SceneExamples) -> None:
+        self.scenes = scenes
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [_with_inverse_depth(example) for example in self.scenes[index]]
+        return _with_inverse_depth(self.scenes[index])
+
+    def __iter__(self) -> Iterator[Example]:
+        return map(_with_inverse_depth, self.scenes)
+
+
+def _with_inverse_depth(example: Example) -> Example:
+    depth = inverse_depth(example.truth["depth"], NEAR, FAR)
+    return replace(example, truth={**example.truth, "inverse_depth": depth})
+
+
+def _version() -> str:
+    """Changes whenever somebody stores new hashes of the test pictures."""
+    return hashlib.sha256(hashes.HASHES_PATH.read_bytes()).hexdigest()
+
+
+def _warn(task: Task, different: Sequence[str], count: int) -> None:
+    if different:
+        warnings.warn(
+            f"{len(different)} of {count} test pictures of scenes/{task} differ on this machine "
+            f"from the published ones (the first is {different[0]}); results are not exactly "
+            "comparable.",
+            stacklevel=2,
+        )

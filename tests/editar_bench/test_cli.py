@@ -1,0 +1,210 @@
+"""The command line: exit codes, sentences, what is imported, what is printed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from editar_bench.cli import app
+
+HEAVY = ("torch", "pandas", "duckdb", "numpy", "pyarrow", "transformers", "rich", "pydantic")
+RUN = ["run", "--dataset", "dummy", "--task", "depth", "--device", "cpu"]
+
+
+def call(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_help_imports_nothing_heavy_and_is_quick() -> None:
+    code = (
+        "import sys, editar_bench.cli as c\n"
+        "sys.argv = ['editar-bench', '--help']\n"
+        "try: c.main()\n"
+        "except SystemExit: pass\n"
+        f"print('HEAVY', [m for m in {HEAVY} if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in answer.stdout
+    assert "editar-bench run --task all --limit 24" in answer.stdout
+    best = min(_seconds("--help") for _ in range(3))
+    assert best < 0.5, f"--help took {best:.2f} s"
+
+
+def _seconds(*arguments: str) -> float:
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "editar_bench.cli", *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("command", ["run", "ls", "prepare", "score", "report", "leaderboard", "doctor"])
+def test_every_command_teaches(command: str) -> None:
+    code, out, _ = call(command, "--help")
+    assert code == 0
+    assert f"editar-bench {command}" in out
+
+
+def test_version() -> None:
+    assert call("--version")[1].startswith("editar-bench ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "--task", "depht"), "no task 'depht'; did you mean depth?"),
+        (("run", "--model", "orcale"), "no model 'orcale'; did you mean oracle"),
+        (("run", "--dataset", "scene"), "no data set 'scene'; did you mean scenes?"),
+        (("run", "--suite", "papers"), "no suite 'papers'"),
+        (("run", "--engine", "spark"), "no engine 'spark'"),
+        (("run", "--batch-size", "0"), "--batch-size is '0'"),
+        (("ls", "modls"), "did you mean models?"),
+        (("report", "--format", "markdwn"), "did you mean markdown?"),
+        (("score", "--images", ".", "--task", "all", "--name", "x"), "belongs to one task"),
+        (("score", "--images", ".", "--task", "edit", "--name", "oracle"), "registered model"),
+    ],
+)
+def test_mistakes_are_one_sentence_with_near_matches(arguments: tuple[str, ...], words: str) -> None:
+    code, out, err = call(*arguments)
+    assert code == 2
+    assert words in err
+    assert len(err.strip().splitlines()) == 1 and not out
+
+
+def test_run_prints_a_table_with_intervals_and_gap(dummies: None, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    code, text, _ = call(*RUN, "--model", "noisy,codec,shuffled,only-edit", "--out", out)
+    assert code == 0
+    assert "dummy_error ↓ (levels)" in text and "dummy_brightness ↑" in text
+    row = next(line for line in text.splitlines() if line.strip().startswith("noisy"))
+    assert "10/10" in row and "gap 0." in row
+    assert "[" in text and "unsupported" in text
+    code, listing, _ = call("ls", "runs", "--out", out)
+    assert code == 0 and "finished" in listing
+
+
+def test_exit_code_1_when_something_failed(dummies: None, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    code, text, err = call(*RUN, "--model", "noisy,corrupt", "--out", out)
+    assert code == 1
+    assert "wrong checksum" in err and "noisy" in text
+
+
+def test_without_a_model_missing_weights_are_left_out_with_a_note(
+    dummies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from editar_bench import suites
+
+    suite = suites.Suite(name="dummy", dataset="dummy", models=("noisy", "corrupt"), summary="")
+    monkeypatch.setitem(suites.SUITES, "dummy", suite)
+    code, text, err = call(*RUN, "--out", str(tmp_path / "out"))
+    assert code == 0 and not err
+    assert "corrupt is left out" in text and "wrong checksum" in text
+
+
+def test_a_full_disk_is_one_sentence(dummies: None, tmp_path: Path) -> None:
+    code, _, err = call(*RUN, "--model", "full-disk", "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "the disk is full (/cache/file)" in err and "kept" in err
+
+
+def test_a_second_run_on_the_same_folder_is_refused(dummies: None, tmp_path: Path) -> None:
+    from editar_bench.store import Store
+
+    with Store.open(tmp_path / "out"):
+        code, _, err = call(*RUN, "--model", "noisy", "--out", str(tmp_path / "out"))
+    assert code == 2 and "another run" in err
+
+
+def test_a_store_of_a_newer_version_is_refused(
+    dummies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import duckdb
+
+    out = tmp_path / "out"
+    assert call(*RUN, "--model", "noisy", "--out", str(out))[0] == 0
+    with duckdb.connect(str(out / "results.duckdb")) as connection:
+        connection.execute("UPDATE schema_version SET version = 99")
+    for arguments in ((*RUN, "--model", "noisy"), ("report",)):
+        code, _, err = call(*arguments, "--out", str(out))
+        assert code == 2 and "newer editar-bench" in err
+
+
+def test_a_report_without_results_is_one_sentence(tmp_path: Path) -> None:
+    code, _, err = call("report", "--out", str(tmp_path))
+    assert code == 2 and "no results" in err
+
+
+def test_ctrl_c_is_one_sentence_and_the_run_goes_on_later(
+    plugin: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "editar_bench.cli", *RUN, "--model", "slow", "--out", str(out)]
+    process = subprocess.Popen(
+        command, env=plugin | {"DUMMY_SECONDS": "0.5"}, stderr=subprocess.PIPE, text=True
+    )
+    parts = out / "parts" / "output"
+    deadline = time.monotonic() + 60
+    while not list(parts.glob("[0-9]*.parquet")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1].startswith("editar-bench: stopped")
+    assert "Traceback" not in err
+    assert (out / "results.duckdb").exists()  # what was done is published
+    again = subprocess.run(command, env=plugin, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert len((tmp_path / "calls.txt").read_text().splitlines()) in (5, 6)
+
+
+def test_report_formats(dummies: None, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    call(*RUN, "--model", "noisy,codec,shuffled", "--out", out)
+    rows = json.loads(call("report", "--out", out, "--format", "json")[1])
+    mine = [r for r in rows if (r["metric"], r["model"]) == ("dummy_error", "noisy")]
+    assert len(mine) == 1 and mine[0]["n"] == 9 and mine[0]["unit"] == "levels"
+    texts = {f: call("report", "--out", out, "--format", f)[1] for f in ("markdown", "latex", "csv")}
+    shown = f"{mine[0]['value']:.4g}"
+    assert f"| noisy | {shown} |" in texts["markdown"] and "dummy_error ↓" in texts["markdown"]
+    assert f"noisy & {shown} &" in texts["latex"] and r"dummy\_error $\downarrow$" in texts["latex"]
+    assert texts["csv"].splitlines()[0].startswith("suite,dataset,task,metric,protocol")
+    assert len(texts["csv"].splitlines()) == len(rows) + 1
+
+
+def test_the_html_report_stands_alone(dummies: None, tmp_path: Path) -> None:
+    out, page = str(tmp_path / "out"), tmp_path / "page.html"
+    call(*RUN, "--model", "noisy,codec", "--out", out)
+    assert call("report", "--out", out, "--format", "html", "--file", str(page))[0] == 0
+    text = page.read_text()
+    assert "<td>noisy</td>" in text and "codec (reference)" in text
+    assert not any(word in text for word in ("http:", "https:", "src=", "<script", "@import"))
+
+
+def test_ls_models_imports_no_model() -> None:
+    code = (
+        "import sys, editar_bench.cli as c\n"
+        "sys.argv = ['editar-bench', 'ls', 'models']\n"
+        "try: c.main()\n"
+        "except SystemExit: pass\n"
+        "print('HEAVY', [m for m in ('torch', 'pandas', 'duckdb', 'numpy', 'models') if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "editar-scenes" in answer.stdout and "HEAVY []" in answer.stdout
+
+
+def test_plugins_are_listed_with_their_package(plugin: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "editar_bench.cli", "ls", "models"]
+    text = subprocess.run(command, env=plugin, capture_output=True, text=True, check=True).stdout
+    row = next(line for line in text.splitlines() if line.startswith("noisy"))
+    assert "editar-bench-dummies" in row

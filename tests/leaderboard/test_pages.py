@@ -1,0 +1,183 @@
+"""Every page on a small store, and sentences where there is nothing to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+import duckdb
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import leaderboard
+from editar_bench.store import Store
+from leaderboard.source import VARIABLE, results_folder
+from tests.leaderboard.conftest import REASON
+
+HOME = Path(leaderboard.__file__).parent
+PAGES = sorted((HOME / "pages").glob("*.py"))
+Open = Callable[[str, Path], AppTest]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
+    def run(page: str, out: Path) -> AppTest:
+        monkeypatch.setenv(VARIABLE, str(out))
+        monkeypatch.setattr("sys.argv", ["app.py"])
+        return AppTest.from_file(str(HOME / page), default_timeout=30).run()
+
+    return run
+
+
+def text(page: AppTest) -> str:
+    return "\n".join(
+        str(element.value) for kind in (page.markdown, page.caption, page.info) for element in kind
+    )
+
+
+@pytest.mark.parametrize("page", ["app.py", *(f"pages/{path.name}" for path in PAGES)])
+def test_every_page_runs(opened: Open, results: Path, page: str) -> None:
+    shown = opened(page, results)
+    assert not shown.exception
+    assert not shown.info
+    assert shown.title
+
+
+@pytest.mark.parametrize(
+    ("page", "state"),
+    [
+        *((f"pages/{path.name}", "empty") for path in PAGES),
+        *(("app.py", state) for state in ("missing", "empty", "newer", "damaged")),
+        ("pages/methods.py", "newer"),
+        ("pages/runs.py", "missing"),
+        ("pages/samples.py", "newer"),
+    ],
+)
+def test_no_results_are_a_sentence(opened: Open, tmp_path: Path, page: str, state: str) -> None:
+    file = tmp_path / "results.duckdb"
+    expected = "there are no results at"
+    if state == "damaged":
+        file.write_bytes(b"x" * 5000)
+        expected = "cannot be read as a results store"
+    elif state != "missing":
+        with Store.open(tmp_path) as store:
+            store.publish()
+        expected = "the results at"
+    if state == "newer":
+        with duckdb.connect(str(file)) as connection:
+            connection.execute("UPDATE schema_version SET version = 99")
+        expected = "upgrade editar-bench"
+    shown = opened(page, tmp_path)
+    assert not shown.exception
+    (sentence,) = shown.info
+    assert expected in sentence.value
+
+
+def test_an_older_store_is_a_sentence(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(tmp_path) as store:
+        store.publish()
+    monkeypatch.setattr("editar_bench.migrations.SCHEMA_VERSION", 2)
+    shown = opened("app.py", tmp_path)
+    assert not shown.exception
+    assert "older editar-bench" in shown.info[0].value
+
+
+def test_the_table_shows_value_interval_direction_gap_and_n(opened: Open, results: Path) -> None:
+    shown = text(opened("app.py", results))
+    assert "edit_mse ↓" in shown and "clip_score ↑" in shown
+    assert "0.2000<small>0.1500 … 0.2500</small><small>gap closed 0.88</small>" in shown
+    assert "N = 24 / 250" in shown and ">partial</span>" in shown
+    assert '<td class="best"' in shown
+
+
+def test_an_unsupported_pair_is_a_dash_with_its_reason(opened: Open, results: Path) -> None:
+    shown = text(opened("app.py", results))
+    assert f'title="unsupported: {escape(REASON)}">–</span>' in shown
+    assert (
+        f"<div>– pix2pix: unsupported, {escape(REASON)}" in shown
+    )  # and as text, for fingers and readers
+
+
+def test_filters_remove_models(opened: Open, results: Path) -> None:
+    page = opened("app.py", results)
+    page.multiselect(key="filter-model").select("editar").run()
+    assert not page.exception
+    assert "<td>editar<" in text(page)
+    assert "<td>codec<" not in text(page)
+
+
+def test_choosing_a_metric_reorders_the_table(opened: Open, results: Path) -> None:
+    page = opened("app.py", results)
+    table = next(m.value for m in page.markdown if "<table" in m.value)
+    assert table.index("<td>editar<") < table.index("<td>pix2pix<")
+    page.selectbox(key="by-edit").select("clip_score ↑ · scenes-clip-v1").run()
+    assert not page.exception
+    table = next(m.value for m in page.markdown if "<table" in m.value)
+    assert table.index("<td>pix2pix<") < table.index("<td>editar<")
+
+
+def test_published_numbers_are_off_and_apart(opened: Open, results: Path) -> None:
+    page = opened("app.py", results)
+    assert "arXiv 2501.04699" not in text(page)
+    page.toggle[0].set_value(True).run()
+    assert not page.exception
+    assert "arXiv 2501.04699" in text(page)
+    tables = [m.value for m in page.markdown if "<table" in m.value]
+    assert not any("arXiv 2501.04699" in table and "editar<" in table for table in tables)
+
+
+def test_samples_go_forward_and_around(opened: Open, results: Path) -> None:
+    page = opened("pages/samples.py", results)
+    seen = [page.subheader[0].value]
+    for _ in range(3):
+        next(button for button in page.button if "Next" in button.label).click().run()
+        assert not page.exception
+        seen.append(page.subheader[0].value)
+    assert seen == [f"make object {i} red" for i in (0, 1, 2, 0)]
+    next(button for button in page.button if "Previous" in button.label).click().run()
+    assert page.subheader[0].value == "make object 2 red"
+
+
+def test_a_picture_that_failed_shows_why(opened: Open, results: Path) -> None:
+    page = opened("pages/samples.py", results)
+    assert "No picture" not in text(page)
+    page.number_input(key="place").set_value(2).run()
+    assert r"No picture\: out of memory\." in text(page)
+
+
+def test_samples_are_filtered_and_sorted(opened: Open, results: Path) -> None:
+    page = opened("pages/samples.py", results)
+    choices = {box.label: box for box in page.selectbox}
+    choices["Category"].select("delete").run()
+    assert page.subheader[0].value == "make object 1 red"
+    choices = {box.label: box for box in page.selectbox}
+    choices["Category"].select("").run()
+    {box.label: box for box in page.selectbox}["Sort by"].select_index(1).run()
+    page.radio[0].set_value("best").run()
+    assert not page.exception
+    assert page.subheader[0].value == "make object 1 red"  # error 0, lower is better
+
+
+def test_runs_show_provenance(opened: Open, results: Path) -> None:
+    shown = text(opened("pages/runs.py", results))
+    for value in ("abc123", "editar.safetensors", "d0d0", "edit, depth", "2.15.0"):
+        assert f"<td>{value}</td>" in shown
+
+
+def test_methods_list_metrics(opened: Open, results: Path) -> None:
+    shown = text(opened("pages/methods.py", results))
+    assert "squared error inside the mask" in shown
+    assert "<td>copy-source</td>" in shown
+
+
+def test_the_folder_comes_from_the_command_line_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "from-variable")
+    monkeypatch.setattr("sys.argv", ["app.py", "--out", "from-command", "--other"])
+    assert results_folder() == Path("from-command")
+    monkeypatch.setattr("sys.argv", ["app.py"])
+    assert results_folder() == Path("from-variable")
+    monkeypatch.delenv(VARIABLE)
+    assert results_folder() == Path("results")
