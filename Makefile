@@ -2,9 +2,9 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
-	if command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
-	2>/dev/null; then echo $$p; break; fi; done)
+# The first of these that runs and has a supported version; its own path, since a name may be a wrapper.
+FIND := import sys; ok = (3, 11) <= sys.version_info < (3, 13); print(sys.executable if ok else "")
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $p -c '$(FIND)' 2>/dev/null)))
 STAMP := $(VENV)/.installed
 DEMO_OUT := results/demo
 
@@ -22,7 +22,7 @@ setup: $(STAMP)
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and was not found; install it or say make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "== setting up $(VENV) with $(PYTHON): the packages of requirements.lock, then this project"
-	@if command -v uv >/dev/null; then \
+	@if uv --version >/dev/null 2>&1; then \
 	  { test -x $(BIN)/python || uv venv --python $(PYTHON) $(VENV); } && \
 	  uv pip install --python $(BIN)/python -r requirements.lock && \
 	  uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .; \

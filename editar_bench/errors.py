@@ -1,7 +1,11 @@
-"""The one exception the command line turns into a sentence."""
+"""The exceptions that the command line turns into a sentence."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
     """Something the user can mend. The message is one sentence: what is wrong, where, and what to do."""
+
+
+class MissingWeights(UserError):
+    """Weights are not there at all: a run that did not ask for this model leaves it out and says so."""

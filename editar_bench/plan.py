@@ -9,7 +9,7 @@ from typing import Any
 from editar_bench import parts
 from editar_bench.contracts import Metric, Model, TaskModule
 from editar_bench.cost import COST
-from editar_bench.errors import UserError
+from editar_bench.errors import MissingWeights, UserError
 from editar_bench.model_names import ModelRef, create_model
 from editar_bench.registry import METRICS, TASKS
 from editar_bench.types import How, RunSpec, Task
@@ -22,6 +22,7 @@ class ModelEntry:
     label: str
     model: Model | None
     reason: str = ""
+    missing: bool = False  # its weights are not there
 
     @property
     def key(self) -> str:
@@ -107,7 +108,8 @@ def build_models(refs: Sequence[ModelRef]) -> list[ModelEntry]:
             label, model = create_model(ref)
             entry = ModelEntry(label=label, model=model)
         except UserError as error:
-            entry = ModelEntry(label=ref.label, model=None, reason=str(error))
+            missing = isinstance(error, MissingWeights)
+            entry = ModelEntry(label=ref.label, model=None, reason=str(error), missing=missing)
         built.setdefault(entry.label, entry)
     return list(built.values())
 

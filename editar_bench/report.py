@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from editar_bench.errors import UserError
-from editar_bench.tables import DASH, arrow, interval, number
+from editar_bench.tables import DASH, arrow, interval, number, ratio
 
 Row = Mapping[str, Any]
 COLUMNS = (
@@ -91,9 +91,9 @@ def _cells(row: Row) -> tuple[str, ...]:
     remark = row["reason"] or ""
     if row["status"] != "ok":
         remark = f"{row['status']}: {remark}" if remark else row["status"]
-    gap = DASH if row["gap_closed"] is None else f"{row['gap_closed']:.2f}"
+    gap = ratio(row["gap_closed"])
     if row["gap_low"] is not None:
-        gap += f" [{row['gap_low']:.2f}, {row['gap_high']:.2f}]"
+        gap += f" [{ratio(row['gap_low'])}, {ratio(row['gap_high'])}]"
     count = f"{row['n']}/{row['n_expected']}" if row["n_expected"] is not None else DASH
     model = row["model"] + (" (reference)" if row["kind"] == "reference" else "")
     span = interval(row["ci_low"], row["ci_high"]) or DASH

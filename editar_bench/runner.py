@@ -20,7 +20,7 @@ from editar_bench.errors import UserError
 from editar_bench.lookup import Lookup
 from editar_bench.plan import ModelEntry, Plan, TaskEntry
 from editar_bench.progress import Reporter
-from editar_bench.stages.aggregate import ModelResults, Reduce, TaskResults, aggregate_task
+from editar_bench.stages.aggregate import ModelResults, TaskResults, aggregate_task
 from editar_bench.stages.generate import GenerateJob, GenerateStage, SetupFailed, Tally, one_line
 from editar_bench.stages.samples import record_samples
 from editar_bench.stages.score import Pending, ScoreStage
@@ -178,11 +178,11 @@ class _TaskDriver:
         self.store.write_aggregates(rows)
         self.summary.aggregates.extend(rows)
 
-    def _reducers(self) -> dict[str, Reduce]:
-        found: dict[str, Reduce] = {}
+    def _reducers(self) -> dict[str, SetMetric]:
+        found: dict[str, SetMetric] = {}
         for name, metric in self.entry.metrics.items():
             if metric.info.set_level and (usable := self._use(name)):
-                found[metric.info.name] = cast(SetMetric, usable).reduce
+                found[metric.info.name] = cast(SetMetric, usable)
         return found
 
     def _references(

@@ -28,6 +28,11 @@ def number(value: float | None) -> str:
     return DASH if value is None else f"{value:.4g}"
 
 
+def ratio(value: float | None) -> str:
+    """Two decimals, and no minus before a zero; a dash where there is no value."""
+    return DASH if value is None else f"{round(value, 2) + 0.0:.2f}"
+
+
 def interval(low: float | None, high: float | None) -> str:
     """`[low, high]`, or nothing."""
     return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
@@ -36,7 +41,7 @@ def interval(low: float | None, high: float | None) -> str:
 def _cell(row: Aggregate) -> str:
     if row.status != "ok":
         return row.status
-    gap = "" if row.gap_closed is None else f"  gap {row.gap_closed:.2f}"
+    gap = "" if row.gap_closed is None else f"  gap {ratio(row.gap_closed)}"
     lines = [number(row.value) + gap, interval(row.ci_low, row.ci_high)]
     if row.n and row.n_undefined:
         lines.append(f"n {row.n}")

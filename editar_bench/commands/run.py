@@ -73,7 +73,7 @@ def run(
 
 
 def _models(text: str | None, chosen: SuiteRecord) -> list[ModelEntry]:
-    """The models asked for; without a request those of the suite, and a note on each that cannot be built."""
+    """The models asked for; without a request those of the suite whose weights are present, others get a note."""
     from editar_bench.errors import UserError
     from editar_bench.model_names import ModelRef, parse_models
     from editar_bench.plan import build_models
@@ -86,9 +86,11 @@ def _models(text: str | None, chosen: SuiteRecord) -> list[ModelEntry]:
     if text == "all":
         return built
     for entry in built:
-        if entry.model is None:
+        if entry.missing:
             typer.echo(f"{entry.label} is left out: {entry.reason}")
-    present = [entry for entry in built if entry.model is not None]
+    present = [entry for entry in built if not entry.missing]
     if not present:
-        raise UserError(f"No model of the suite '{chosen.name}' can be built; see the lines above.")
+        raise UserError(
+            f"No model of the suite '{chosen.name}' has its weights; see the lines above."
+        )
     return present

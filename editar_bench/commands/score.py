@@ -34,6 +34,7 @@ def score(
     from editar_bench.commands.running import carry_out
     from editar_bench.devices import resolve_device
     from editar_bench.errors import UserError
+    from editar_bench.folder import check_pictures
     from editar_bench.registry import MODELS, load_target
     from editar_bench.types import RunSpec
 
@@ -54,4 +55,6 @@ def score(
         device=device,
     )
     entry = plan.ModelEntry(label=name, model=model)
-    carry_out(plan.make_plan(spec, resolve_device(device), [entry]), out)
+    ready = plan.make_plan(spec, resolve_device(device), [entry])
+    check_pictures(images, ready.tasks[0])
+    carry_out(ready, out)

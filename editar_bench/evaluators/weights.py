@@ -128,7 +128,7 @@ def load_reference(folder: Path = DEFAULT_FOLDER) -> NDArray[np.float64]:
     return embeddings
 
 
-_MEND = "fetch the repository's files again or run `editar-bench train evaluators`."
+_MEND = "fetch the repository's files again or run `editar-bench train all`."
 
 
 def _fingerprint(files: dict[str, dict[str, Any]], name: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from editar_bench.contracts import Estimate, MetricInfo
+from editar_bench.contracts import Estimate, MetricInfo, SetMetric
 from editar_bench.cost import COST, cost_value
 from editar_bench.plan import ModelEntry
 from editar_bench.stages.samples import Sample
@@ -22,7 +22,6 @@ from editar_bench.statistics import (
 )
 from editar_bench.store import Aggregate, ScoreKey
 
-Reduce = Callable[[NDArray[Any]], float | None]
 Values = dict[str, list[float | None]]  # sample id -> one value a repeat
 Arrays = dict[str, list[NDArray[Any]]]  # sample id -> one observation a repeat
 EMPTY = Estimate(value=None, low=None, high=None, n=0)
@@ -78,7 +77,7 @@ class TaskResults:
     length: int  # of the whole split
     samples: Sequence[Sample]
     infos: Sequence[MetricInfo]
-    reducers: Mapping[str, Reduce]  # of the set-level metrics
+    reducers: Mapping[str, SetMetric]  # the set-level metrics that can be used
     broken: Mapping[str, str]  # metric -> why it could not be used
     results: Sequence[ModelResults]
     references: Mapping[str, ModelResults]  # floor and ceiling rows by label
@@ -145,8 +144,9 @@ def _estimate(
         stacked, clusters = _stack(result.observations(info), ids)
         if not clusters:
             return EMPTY, 0
-        reduce = task.reducers[info.name]
-        return set_interval(stacked, reduce, clusters=clusters, resamples=_effort(name)), 0
+        metric = task.reducers[info.name]
+        effort = _effort(metric, name)
+        return set_interval(stacked, metric.reduce, clusters=clusters, resamples=effort), 0
     values = result.values(info)
     rows = [(value, sample_id) for sample_id in ids for value in values.get(sample_id, ())]
     estimate = mean_interval([v for v, _ in rows], clusters=[s for _, s in rows])
@@ -154,9 +154,10 @@ def _estimate(
     return estimate, scored - estimate.n
 
 
-def _effort(name: str) -> int:
-    # A set-level value is reduced anew for every resample; slices get the value alone.
-    return 0 if name else SET_RESAMPLES
+def _effort(metric: SetMetric, name: str) -> int:
+    # A set-level value is reduced anew for every resample; slices get the value alone, and a metric that is
+    # slow to reduce may ask for fewer resamples.
+    return 0 if name else int(getattr(metric, "resamples", SET_RESAMPLES))
 
 
 def _stack(arrays: Arrays, ids: Sequence[str]) -> tuple[NDArray[Any], list[str]]:
@@ -180,7 +181,7 @@ def _gap(
         return gap_interval(*columns)
     if info.name not in task.reducers:
         return EMPTY
-    reduce = task.reducers[info.name]
+    metric = task.reducers[info.name]
     arrays = [r.observations(info) for r in three]
     common = [s for s in ids if all(s in a for a in arrays)]
     if not common:
@@ -188,9 +189,9 @@ def _gap(
     stacked = np.stack([_first(a, common) for a in arrays], axis=1)
 
     def reduce_gap(joined: NDArray[Any]) -> float | None:
-        return gap_closed(*(reduce(joined[:, column]) for column in range(3)))
+        return gap_closed(*(metric.reduce(joined[:, column]) for column in range(3)))
 
-    return set_interval(stacked, reduce_gap, resamples=_effort(name))
+    return set_interval(stacked, reduce_gap, resamples=_effort(metric, name))
 
 
 def _first(arrays: Arrays, ids: Sequence[str]) -> NDArray[Any]:

@@ -42,7 +42,7 @@ class CodecRecipe:
         validation: Bank,
         *,
         learning_rate: float = 1e-3,
-        batch_size: int = 24,
+        batch_size: int = 6,  # small: at these budgets the number of steps is what counts
         multiscale: bool = True,
     ) -> None:
         self.config, self.train, self.validation = config, train, validation

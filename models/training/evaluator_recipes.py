@@ -31,7 +31,7 @@ class _EvaluatorRecipe:
     name: str
 
     def __init__(
-        self, train: Bank, validation: Bank, *, learning_rate: float = 2e-3, batch_size: int = 32
+        self, train: Bank, validation: Bank, *, learning_rate: float = 2e-3, batch_size: int = 8
     ) -> None:
         self.train, self.validation = train, validation
         self.learning_rate, self.batch_size = learning_rate, batch_size
@@ -130,7 +130,7 @@ class CLIPRecipe(_EvaluatorRecipe):
     name = "clip"
 
     def __init__(self, train: Bank, validation: Bank, tokenizer: bytes, **settings: Any) -> None:
-        super().__init__(train, validation, **{"learning_rate": 1.5e-3, "batch_size": 64, **settings})
+        super().__init__(train, validation, **{"learning_rate": 1.5e-3, "batch_size": 48, **settings})
         self.tokenizer = tokenizer
         self._captions = [c for record in train.texts for c in record["captions"]]
         self._validation_captions = [c for record in validation.texts for c in record["captions"]]

@@ -9,10 +9,11 @@ _LINE_SECONDS = 30.0  # between lines where the output is a file
 
 
 class Progress:
-    """Counts steps of known total; `note` is shown at the end of the line."""
+    """Counts steps of known total, of which `done` were made by an earlier call; `note` ends the line."""
 
-    def __init__(self, title: str, total: float) -> None:
-        self.title, self.total, self.done = title, total, 0.0
+    def __init__(self, title: str, total: float, done: float = 0.0) -> None:
+        self.title, self.total, self.done = title, total, done
+        self._resumed_at = done
         self._started = self._shown = time.monotonic()
         self._terminal = sys.stderr.isatty()
 
@@ -31,7 +32,9 @@ class Progress:
 
     def _print(self, now: float, note: str, end: str) -> None:
         spent = now - self._started
-        left = spent * (self.total - self.done) / self.done if self.done else float("inf")
+        gained = self.done - self._resumed_at
+        left = spent * max(0.0, self.total - self.done) / gained if gained else float("inf")
         line = f"{self.title}: {100 * min(1.0, self.done / self.total):5.1f} %"
         left_text = f"{left:.0f} s left" if left < float("inf") else "estimating"
-        print(f"{line}  {spent:.0f} s spent, {left_text}  {note}".ljust(100), end=end, file=sys.stderr, flush=True)
+        text = f"{line}  {spent:.0f} s spent, {left_text}  {note}".ljust(100)
+        print(text, end=end, file=sys.stderr, flush=True)

@@ -96,8 +96,7 @@ class Trainer:
 
     def _loop(self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> None:
         budget, clock = self.minutes * 60, self.clock
-        progress = Progress(f"training {self.recipe.name}", budget)
-        progress.step(clock.seconds)
+        progress = Progress(f"training {self.recipe.name}", budget, clock.seconds)
         saved = time.monotonic()
         running: dict[str, float] = {}
         while clock.seconds < budget:

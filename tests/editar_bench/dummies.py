@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.contracts import Context, MetricInfo
-from editar_bench.errors import UserError
+from editar_bench.errors import MissingWeights, UserError
 from editar_bench.types import Capability, Example, Generation, How, Picture, Score, Task
 
 SIZE = 8
@@ -169,6 +169,10 @@ def corrupt(**settings: Any) -> Base:
     raise UserError("weights/corrupt.safetensors has the wrong checksum; fetch it again.")
 
 
+def absent(**settings: Any) -> Base:
+    raise MissingWeights("weights/absent.safetensors is not there; train it first.")
+
+
 class FullDisk(Noisy):
     """Stands for a machine whose disk fills up while the model writes a cache."""
 
@@ -255,9 +259,26 @@ MODELS = {
     "fragile": Fragile,
     "unloadable": Unloadable,
     "corrupt": corrupt,
+    "absent": absent,
     "full-disk": FullDisk,
     "dummy-codec": Codec,
     "dummy-shuffled": Shuffled,
 }
 TASKS = {"depth/dummy": DummyTask, "edit/dummy": DummyEdit}
 METRICS = {"dummy_error": DummyError, "dummy_brightness": DummyBrightness, "broken": BrokenMetric}
+
+
+class Folder(Base):
+    """Stands for the folder adapter."""
+
+    batch_size = 4
+
+    def __init__(self, images: Path, *, name: str, task: Task) -> None:
+        super().__init__()
+        self.images, self.name, self.task = images, name, task
+
+    def picture(self, example: Example, seed: int) -> Picture:
+        from PIL import Image
+
+        with Image.open(self.images / f"{example.id}.png") as image:
+            return np.asarray(image.convert("RGB"))

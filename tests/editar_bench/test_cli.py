@@ -33,7 +33,9 @@ def test_help_imports_nothing_heavy_and_is_quick() -> None:
         "except SystemExit: pass\n"
         f"print('HEAVY', [m for m in {HEAVY} if m in sys.modules])"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert "HEAVY []" in answer.stdout
     assert "editar-bench run --task all --limit 24" in answer.stdout
     best = min(_seconds("--help") for _ in range(3))
@@ -47,7 +49,9 @@ def _seconds(*arguments: str) -> float:
     return time.perf_counter() - start
 
 
-@pytest.mark.parametrize("command", ["run", "ls", "prepare", "score", "report", "leaderboard", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["run", "ls", "prepare", "score", "report", "leaderboard", "doctor"]
+)
 def test_every_command_teaches(command: str) -> None:
     code, out, _ = call(command, "--help")
     assert code == 0
@@ -73,7 +77,9 @@ def test_version() -> None:
         (("score", "--images", ".", "--task", "edit", "--name", "oracle"), "registered model"),
     ],
 )
-def test_mistakes_are_one_sentence_with_near_matches(arguments: tuple[str, ...], words: str) -> None:
+def test_mistakes_are_one_sentence_with_near_matches(
+    arguments: tuple[str, ...], words: str
+) -> None:
     code, out, err = call(*arguments)
     assert code == 2
     assert words in err
@@ -104,11 +110,23 @@ def test_without_a_model_missing_weights_are_left_out_with_a_note(
 ) -> None:
     from editar_bench import suites
 
-    suite = suites.Suite(name="dummy", dataset="dummy", models=("noisy", "corrupt"), summary="")
+    suite = suites.Suite(name="dummy", dataset="dummy", models=("noisy", "absent"), summary="")
     monkeypatch.setitem(suites.SUITES, "dummy", suite)
     code, text, err = call(*RUN, "--out", str(tmp_path / "out"))
     assert code == 0 and not err
-    assert "corrupt is left out" in text and "wrong checksum" in text
+    assert "absent is left out" in text and "absent.safetensors is not there" in text
+
+
+def test_corrupt_weights_are_never_left_out_silently(
+    dummies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from editar_bench import suites
+
+    suite = suites.Suite(name="dummy", dataset="dummy", models=("noisy", "corrupt"), summary="")
+    monkeypatch.setitem(suites.SUITES, "dummy", suite)
+    code, text, err = call(*RUN, "--out", str(tmp_path / "out"))
+    assert code == 1 and "wrong checksum" in err
+    assert "10/10" in text
 
 
 def test_a_full_disk_is_one_sentence(dummies: None, tmp_path: Path) -> None:
@@ -174,7 +192,9 @@ def test_report_formats(dummies: None, tmp_path: Path) -> None:
     rows = json.loads(call("report", "--out", out, "--format", "json")[1])
     mine = [r for r in rows if (r["metric"], r["model"]) == ("dummy_error", "noisy")]
     assert len(mine) == 1 and mine[0]["n"] == 9 and mine[0]["unit"] == "levels"
-    texts = {f: call("report", "--out", out, "--format", f)[1] for f in ("markdown", "latex", "csv")}
+    texts = {
+        f: call("report", "--out", out, "--format", f)[1] for f in ("markdown", "latex", "csv")
+    }
     shown = f"{mine[0]['value']:.4g}"
     assert f"| noisy | {shown} |" in texts["markdown"] and "dummy_error ↓" in texts["markdown"]
     assert f"noisy & {shown} &" in texts["latex"] and r"dummy\_error $\downarrow$" in texts["latex"]
@@ -199,7 +219,9 @@ def test_ls_models_imports_no_model() -> None:
         "except SystemExit: pass\n"
         "print('HEAVY', [m for m in ('torch', 'pandas', 'duckdb', 'numpy', 'models') if m in sys.modules])"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert "editar-scenes" in answer.stdout and "HEAVY []" in answer.stdout
 
 

@@ -31,9 +31,7 @@ def make_clip(size: int = SIZE) -> SceneCLIP:
 def judges() -> Judges:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Judges(
-            segmenter=Segmenter().eval(), depth=DepthEstimator().eval(), clip=make_clip()
-        )
+        return Judges(segmenter=Segmenter().eval(), depth=DepthEstimator().eval(), clip=make_clip())
 
 
 def noise(seed: int, size: int = SIZE) -> Picture:

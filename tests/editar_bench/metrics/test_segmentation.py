@@ -53,7 +53,9 @@ def test_miou_of_nothing_is_undefined():
     assert m.SegMiou(judges()).reduce(np.zeros((2, 9, 9), np.int64)) is None
 
 
-@pytest.mark.parametrize(("metric", "name"), [(m.ColorAccuracy, "color"), (m.MaterialAccuracy, "material")])
+@pytest.mark.parametrize(
+    ("metric", "name"), [(m.ColorAccuracy, "color"), (m.MaterialAccuracy, "material")]
+)
 def test_accuracy_counts_pixels_of_objects_only(metric, name):
     true, found = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
     true[:2, :2] = 3

@@ -1,6 +1,6 @@
 import pytest
 
-from editar_bench.metrics import BUILTIN
+from editar_bench.builtin import METRICS
 from editar_bench.registry import load_target
 from tasks.depth import SceneDepth
 from tasks.edge import SceneEdge
@@ -8,20 +8,22 @@ from tasks.edit import SceneEdit
 from tasks.segmentation import SceneSegmentation
 
 
-@pytest.mark.parametrize("name", BUILTIN)
+@pytest.mark.parametrize("name", METRICS)
 def test_every_name_leads_to_its_metric(name):
-    metric = load_target(BUILTIN[name])()
+    metric = load_target(METRICS[name][0])()
     assert metric.info.name == name
     assert hasattr(metric, "reduce") == metric.info.set_level
     assert hasattr(metric, "score") != metric.info.set_level
 
 
 def test_protocols_are_unique():
-    protocols = [load_target(target).INFO.protocol for target in BUILTIN.values()]
+    protocols = [load_target(target).INFO.protocol for target, _ in METRICS.values()]
     assert len(set(protocols)) == len(protocols)
 
 
 @pytest.mark.parametrize("task", [SceneEdit, SceneDepth, SceneEdge, SceneSegmentation])
 def test_tasks_list_exactly_the_metrics_that_speak_about_them(task):
-    speaking = {n for n, target in BUILTIN.items() if task.task in load_target(target).INFO.tasks}
+    speaking = {
+        n for n, (target, _) in METRICS.items() if task.task in load_target(target).INFO.tasks
+    }
     assert set(task.metrics) == speaking

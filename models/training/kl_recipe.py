@@ -1,0 +1,181 @@
+"""Recipe of the KL autoencoder that the diffusion baselines share, in diffusers' own format.
+
+Architecture and objective follow latent diffusion (arXiv 2112.10752) without the perceptual and adversarial parts: L1 and
+squared error of the pictures plus a slight pull of the latents towards a unit Gaussian. A third of the pictures are
+condition pictures, because ControlNets see them. Legend: B batch, H, W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from data_prep.scenes.constants import IMAGE_SIZE
+from editar_bench.errors import UserError
+from editar_bench.types import Picture
+from models.training.bank import Bank
+from models.training.codec_recipe import OBJECT_WEIGHT, psnr
+from models.training.data import CONDITIONS, condition, grid, pick, rgb, to_pictures
+from models.training.trainer import Clock
+
+CHANNELS = (24, 48, 80)  # two halvings: 64 px become 16 x 16 latents
+LATENT_CHANNELS = 4
+KL_WEIGHT = 1e-4  # of the divergence per latent value; pulls the spread of the latents to about 1
+CONDITION_SHARE = 1 / 3  # of the pictures of a batch
+_SCALE_PICTURES = 384  # whose latents the scaling factor is measured on
+
+
+class KLRecipe:
+    """Trains `AutoencoderKL` on the bank."""
+
+    name = "vae"
+
+    def __init__(
+        self,
+        train: Bank,
+        validation: Bank,
+        *,
+        learning_rate: float = 1e-3,
+        batch_size: int = 24,
+    ) -> None:
+        self.train, self.validation = train, validation
+        self.learning_rate, self.batch_size = learning_rate, batch_size
+        self.settings: dict[str, Any] = {
+            "channels": CHANNELS,
+            "latent_channels": LATENT_CHANNELS,
+            "kl_weight": KL_WEIGHT,
+            "object_weight": OBJECT_WEIGHT,
+            "condition_share": CONDITION_SHARE,
+        }
+
+    def build(self) -> nn.Module:
+        """A fresh autoencoder; its scaling factor is measured at the end."""
+        blocks = len(CHANNELS)
+        module = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * blocks,
+            up_block_types=("UpDecoderBlock2D",) * blocks,
+            block_out_channels=CHANNELS,
+            layers_per_block=1,
+            latent_channels=LATENT_CHANNELS,
+            norm_num_groups=8,
+            sample_size=IMAGE_SIZE,
+            scaling_factor=1.0,
+        )
+        return module.to(memory_format=torch.channels_last)
+
+    def loss(
+        self, module: AutoencoderKL, clock: Clock, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Weighted L1 + 2 L2 of the pictures through sampled latents, plus the divergence."""
+        images, weight = mixed_batch(self.train, self.batch_size, generator)
+        device = next(module.parameters()).device
+        images, weight = images.to(device), weight.to(device)
+        posterior = module.encode(images).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(device)
+        error = module.decode(posterior.mean + posterior.std * noise).sample - images
+        picture_loss = (weight * (error.abs() + 2 * error.square())).sum() / (3 * weight.sum())
+        divergence = posterior.kl().mean() / posterior.mean[0].numel()
+        parts = {"picture": float(picture_loss.detach()), "kl": float(divergence.detach())}
+        return picture_loss + KL_WEIGHT * divergence, parts
+
+    def validate(self, module: AutoencoderKL) -> dict[str, float]:
+        """PSNR of the round trip, whole and on objects, per kind of picture; spread of the latents."""
+        rows = np.arange(min(96, len(self.validation))) * 2 + 1
+        images = rgb(self.validation, rows)
+        inside = torch.from_numpy(self.validation.maps["label"][rows] >= 2)[:, None].expand_as(images)
+        restored = round_trip(module, images)
+        figures = {
+            "psnr": psnr(restored, images),
+            "psnr_objects": psnr(restored[inside], images[inside]),
+        }
+        for kind in CONDITIONS:
+            maps = condition(self.validation, kind, rows[:48])
+            figures[f"psnr_{kind}"] = psnr(round_trip(module, maps), maps)
+        return figures | {"latent_std": latent_std(module, self.validation, 48)}
+
+    def sheet(self, module: AutoencoderKL) -> Picture:
+        """Per kind of picture: originals and their round trips."""
+        rows = np.arange(min(8, len(self.validation))) * 2 + 1
+        lines = []
+        conditions = (condition(self.validation, kind, rows) for kind in CONDITIONS)
+        for images in (rgb(self.validation, rows), *conditions):
+            lines += [to_pictures(images), to_pictures(round_trip(module, images))]
+        return grid(lines)
+
+    def load(self, module: AutoencoderKL, folder: Path) -> None:
+        """Continue from shipped weights."""
+        module.load_state_dict(load_autoencoder(folder).state_dict())
+
+    def export(self, module: AutoencoderKL, folder: Path) -> None:
+        """Half precision in diffusers' format, with the measured scaling factor."""
+        shipped = half_copy(module)
+        std = latent_std(module, self.train, _SCALE_PICTURES)
+        shipped.register_to_config(scaling_factor=round(1 / std, 5))
+        shipped.save_pretrained(str(folder), safe_serialization=True)
+
+
+def mixed_batch(bank: Bank, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pictures (B, 3, H, W), a third of them condition pictures, and their pixel weights (B, 1, H, W).
+
+    Pixels of objects weigh more; in edge pictures it is the edges.
+    """
+    rows = pick(2 * len(bank), size, generator)
+    conditions, pictures = np.split(rows, [round(size * CONDITION_SHARE)])
+    images, marked = [rgb(bank, pictures)], [bank.maps["label"][pictures] >= 2]
+    for kind, part in zip(CONDITIONS, np.array_split(conditions, len(CONDITIONS)), strict=True):
+        images.append(condition(bank, kind, part))
+        marked.append(bank.maps["edge"][part] > 0 if kind == "edge" else bank.maps["label"][part] >= 2)
+    weight = 1 + (OBJECT_WEIGHT - 1) * torch.from_numpy(np.concatenate(marked)).float()[:, None]
+    return torch.cat(images).contiguous(memory_format=torch.channels_last), weight
+
+
+def load_autoencoder(folder: Path) -> AutoencoderKL:
+    """The shipped autoencoder in float32 and eval mode.
+
+    Raises:
+        UserError: there is none in `folder`, or it cannot be read.
+    """
+    try:
+        module = AutoencoderKL.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # diffusers and safetensors raise their own kinds
+        raise UserError(f"autoencoder: {folder} cannot be read; run `editar-bench train vae`") from error
+    return module.float().eval()
+
+
+@torch.no_grad()
+def round_trip(module: AutoencoderKL, images: Tensor) -> Tensor:
+    """Pictures through the mode of their latents, on the CPU."""
+    images = images.to(next(module.parameters()).device)
+    return module.decode(module.encode(images).latent_dist.mode()).sample.cpu()
+
+
+@torch.no_grad()
+def latent_std(module: AutoencoderKL, bank: Bank, pictures: int) -> float:
+    """Root mean square deviation of all latent values of up to `pictures` pictures, noise included."""
+    device = next(module.parameters()).device
+    values = []
+    for rows in _chunks(np.arange(min(pictures, 2 * len(bank))), 48):
+        posterior = module.encode(rgb(bank, rows).to(device)).latent_dist
+        values.append((posterior.mean, posterior.var))
+    mean, variance = (torch.cat(parts) for parts in zip(*values, strict=True))
+    return float((mean.var() + variance.mean()).sqrt())
+
+
+def half_copy(module: nn.Module) -> Any:
+    """A float16 copy on the CPU, checked for overflow."""
+    copy = deepcopy(module).cpu().half().eval()
+    for name, tensor in copy.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} has values that half precision cannot hold")
+    return copy
+
+
+def _chunks(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    return (rows[i : i + size] for i in range(0, len(rows), size))
