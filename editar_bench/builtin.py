@@ -63,6 +63,7 @@ _METRIC_FILES: Final[Mapping[str, Mapping[str, str]]] = {
         "color_accuracy": "ColorAccuracy",
         "material_accuracy": "MaterialAccuracy",
     },
+    "objects": {"psnr_objects": "PsnrObjects"},
     "clip_text": {"clip_score": "ClipScore", "clip_edited": "ClipEdited"},
     "distribution": {"kernel_distance": "KernelDistance"},
 }

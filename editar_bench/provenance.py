@@ -6,7 +6,6 @@ import importlib.util
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -137,9 +136,10 @@ def hardware(device: str) -> dict[str, Any]:
 
 
 def precision() -> dict[str, Any]:
-    """Numerical switches of torch; nothing is imported for it."""
-    torch = sys.modules.get("torch")
-    if torch is None:
+    """Numerical switches of torch."""
+    try:
+        import torch
+    except ImportError:
         return {}
     return {
         "default_dtype": str(torch.get_default_dtype()),

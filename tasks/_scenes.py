@@ -16,12 +16,19 @@ from data_prep.scenes import hashes
 from data_prep.scenes.build import BuiltSplit, build_split, split_path
 from data_prep.scenes.constants import FAR, IMAGE_SIZE, NEAR
 from data_prep.scenes.reader import SceneExamples, read_split
+from data_prep.scenes.stream import SEEN_SIZE
 from editar_bench.conditions import inverse_depth
 from editar_bench.types import Example, Task
 
 DATA_VARIABLE = "EDITAR_BENCH_DATA"  # names the folder that data sets are kept in
 # Metrics that every scenes task reports, after its own.
-COMMON = ("color_accuracy", "material_accuracy", "clip_score", "kernel_distance")
+COMMON = (
+    "color_accuracy",
+    "material_accuracy",
+    "psnr_objects",
+    "clip_score",
+    "kernel_distance",
+)
 
 
 def data_folder() -> Path:
@@ -79,10 +86,15 @@ class SceneTask:
 
 
 class _WithInverseDepth(Sequence[Example]):
-    """Examples as the reader yields them, with the map that depth is scored on."""
+    """Examples with the map that depth is scored on, seen and unseen ones spread evenly.
+
+    The split is stored as its seen part and then its unseen part; spread, the first n samples of a limited run hold
+    both in the split's proportion.
+    """
 
     def __init__(self, scenes: SceneExamples) -> None:
         self.scenes = scenes
+        self._order = spread(len(scenes))
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -95,11 +107,19 @@ class _WithInverseDepth(Sequence[Example]):
 
     def __getitem__(self, index: int | slice) -> Example | list[Example]:
         if isinstance(index, slice):
-            return [_with_inverse_depth(example) for example in self.scenes[index]]
-        return _with_inverse_depth(self.scenes[index])
+            return [_with_inverse_depth(self.scenes[i]) for i in self._order[index]]
+        return _with_inverse_depth(self.scenes[self._order[index]])
 
     def __iter__(self) -> Iterator[Example]:
-        return map(_with_inverse_depth, self.scenes)
+        return (self[i] for i in range(len(self)))
+
+
+def spread(count: int, seen: int = SEEN_SIZE) -> list[int]:
+    """The indices 0...count - 1 with those from `seen` on mixed evenly among the others, both in order."""
+    sizes = (min(seen, count), count - min(seen, count))
+    places = [((i + 0.5) / sizes[0], i) for i in range(sizes[0])]
+    places += [((i + 0.5) / sizes[1], sizes[0] + i) for i in range(sizes[1])]
+    return [index for _, index in sorted(places)]
 
 
 def _with_inverse_depth(example: Example) -> Example:

@@ -1,13 +1,14 @@
 """Recipe of the compact InstructPix2Pix (arXiv 2211.09800): a latent diffusion UNet that sees the source's latents.
 
-Noise schedule, joint dropout and the treatment of the two conditions are the published ones: scaled-linear betas, source
-latents are the posterior's mode without the scaling factor, and a dropped picture is zero latents. Everything that samples
-here does so through diffusers' own pipeline, so that training and benchmark read text and pictures in the same way.
+Noise schedule, joint dropout and the treatment of both conditions are the published ones: scaled-linear betas, source
+latents are the posterior's mode without the scaling factor, a dropped picture is zero latents. All sampling here goes
+through diffusers' own pipeline, so that training and benchmark read text and pictures in the same way.
 Legend: B batch, C latent channels, T text slots, P parameters.
 """
 
 from __future__ import annotations
 
+import shutil
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -26,20 +27,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from data_prep.scenes.masks import TOLERANCE
 from editar_bench.types import Picture
 from models.editar.text import TextEncoder, load_text_encoder
 from models.training.bank import Bank
-from models.training.data import grid, pick, rgb, to_pictures
+from models.training.data import grid, pick, rgb
+from models.training.editar_recipe import visible_edits
 from models.training.kl_recipe import half_copy, load_autoencoder
 from models.training.trainer import Clock
 
-CHANNELS = (48, 64, 64)  # text is read from 8 x 8 downwards, where a grid cell of the scenes is about two positions wide
-DOWN_BLOCKS = ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")
+CHANNELS = (48, 64, 64)  # at 16 x 16, 8 x 8 and 4 x 4 for pictures of 64 px
+DOWN_BLOCKS = ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")  # text at 16 x 16 would halve the speed
 HEADS = 4
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 DROPOUT = 0.05  # for each of: text only, picture only, both
 EMA_DECAY = 0.999
-CHANGED_LEVELS, CHANGED_PIXELS = 2, 40  # an edit that changes fewer pixels by more than 2/255 teaches nothing
 _LOSS_EDITS, _SAMPLED_EDITS, _SAMPLED_STEPS = 64, 24, 10  # of a validation
 _GUIDANCE, _IMAGE_GUIDANCE = 3.0, 1.5  # of a validation
 
@@ -110,7 +112,8 @@ class InstructPix2PixRecipe:
         self.train, self.validation = train, validation
         self.learning_rate, self.batch_size = learning_rate, batch_size
         self.vae = load_autoencoder(find_autoencoder(weights_root)).requires_grad_(False)
-        self.text = load_text_encoder(weights_root / "text")
+        self.text_folder = weights_root / "text"
+        self.text = load_text_encoder(self.text_folder)
         self.noise = DDPMScheduler(**NOISE)
         self.settings: dict[str, Any] = {
             "channels": CHANNELS,
@@ -122,8 +125,8 @@ class InstructPix2PixRecipe:
         }
         self._train_latents = LatentCache(train, self.vae)
         self._validation_latents = LatentCache(validation, self.vae)
-        self._edits = np.flatnonzero(changed_pixels(train) >= CHANGED_PIXELS)
-        self._validation_edits = np.flatnonzero(changed_pixels(validation) >= CHANGED_PIXELS)
+        self._edits = visible_edits(train)
+        self._validation_edits = visible_edits(validation)
 
     def build(self) -> nn.Module:
         """A fresh UNet and its average."""
@@ -138,7 +141,7 @@ class InstructPix2PixRecipe:
                 layers_per_block=1,
                 cross_attention_dim=self.text.encoder.config.d_model,
                 attention_head_dim=HEADS,  # diffusers' old name for the number of heads
-                norm_num_groups=16,
+                norm_num_groups=8,
             )
         )
 
@@ -192,7 +195,7 @@ class InstructPix2PixRecipe:
         edits = self._validation_edits[:_SAMPLED_EDITS]
         made = self._sample(unet, edits).astype(np.float64)
         source, truth = (self.validation.maps["rgb"][2 * edits + i].astype(np.float64) for i in (0, 1))
-        changed = (np.abs(source - truth) > CHANGED_LEVELS).any(-1)
+        changed = (np.abs(source - truth) > TOLERANCE).any(-1)
         errors = {}
         for name, pictures in (("edit", made), ("copy", source)):
             squared = ((pictures - truth) / 255) ** 2
@@ -237,6 +240,11 @@ class InstructPix2PixRecipe:
         text = TextEncoder(half_copy(self.text.encoder), self.text.tokenizer, self.text.slots)
         pipeline = assemble(half_copy(module.averaged()), half_copy(self.vae), text)
         pipeline.save_pretrained(str(folder), safe_serialization=True)
+        # The shared tokenizer as it is: the same file for every paradigm and every version of transformers.
+        shutil.rmtree(folder / "tokenizer")
+        (folder / "tokenizer").mkdir()
+        for name in ("spiece.model", "tokenizer_config.json"):
+            shutil.copyfile(self.text_folder / name, folder / "tokenizer" / name)
 
 
 def assemble(
@@ -266,16 +274,6 @@ def drop_conditions(
     without_image = (draw >= DROPOUT) & (draw < 2 * DROPOUT) | (draw >= 1 - DROPOUT)
     texts = ["" if dropped else text for text, dropped in zip(texts, without_text, strict=True)]
     return texts, sources * ~without_image[:, None, None, None]
-
-
-def changed_pixels(bank: Bank) -> NDArray[np.int64]:
-    """Per edit, how many pixels differ by more than 2/255 in any channel."""
-    counts = []
-    for start in range(0, len(bank), 512):
-        pair = bank.maps["rgb"][2 * start : 2 * (start + 512)].astype(np.int16)
-        difference = np.abs(pair[0::2] - pair[1::2]).max(-1)
-        counts.append((difference > CHANGED_LEVELS).sum((1, 2)))
-    return np.concatenate(counts)
 
 
 def find_autoencoder(weights_root: Path) -> Path:

@@ -1,8 +1,8 @@
 """Recipe of the KL autoencoder that the diffusion baselines share, in diffusers' own format.
 
-Architecture and objective follow latent diffusion (arXiv 2112.10752) without the perceptual and adversarial parts: L1 and
-squared error of the pictures plus a slight pull of the latents towards a unit Gaussian. A third of the pictures are
-condition pictures, because ControlNets see them. Legend: B batch, H, W pixels.
+Architecture and objective follow latent diffusion (arXiv 2112.10752) without the perceptual and adversarial parts: L1
+and squared error of the pictures plus a slight pull of the latents towards a unit Gaussian. A third of the pictures
+are condition pictures, because ControlNets see them. Legend: B batch, H, W pixels.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class KLRecipe:
             block_out_channels=CHANNELS,
             layers_per_block=1,
             latent_channels=LATENT_CHANNELS,
-            norm_num_groups=8,
+            norm_num_groups=4,  # few channels a group lose their mean, and so the color
             sample_size=IMAGE_SIZE,
             scaling_factor=1.0,
         )

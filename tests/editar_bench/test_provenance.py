@@ -43,4 +43,5 @@ def test_a_run_records_what_repeating_it_needs(
     assert found["metrics"]["dummy_error"] == 1
     assert found["packages"]["numpy"] and found["hardware"]["cores"] >= 1
     assert found["code"]["version"]
+    assert found["precision"]["default_dtype"] == "torch.float32"
     json.dumps(found)
