@@ -37,9 +37,18 @@ from models.training.kl_recipe import half_copy, load_autoencoder
 from models.training.trainer import Clock
 
 CHANNELS = (48, 64, 64)  # at 16 x 16, 8 x 8 and 4 x 4 for pictures of 64 px
-DOWN_BLOCKS = ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")  # text at 16 x 16 would halve the speed
+DOWN_BLOCKS = (
+    "DownBlock2D",
+    "CrossAttnDownBlock2D",
+    "CrossAttnDownBlock2D",
+)  # text at 16 x 16 would halve the speed
 HEADS = 4
-NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+NOISE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+}
 DROPOUT = 0.05  # for each of: text only, picture only, both
 EMA_DECAY = 0.999
 _LOSS_EDITS, _SAMPLED_EDITS, _SAMPLED_STEPS = 64, 24, 10  # of a validation
@@ -132,7 +141,8 @@ class InstructPix2PixRecipe:
         """A fresh UNet and its average."""
         return AveragedUNet(
             UNet2DConditionModel(
-                sample_size=self.vae.config.sample_size // 2 ** (len(self.vae.config.block_out_channels) - 1),
+                sample_size=self.vae.config.sample_size
+                // 2 ** (len(self.vae.config.block_out_channels) - 1),
                 in_channels=2 * self.vae.config.latent_channels,
                 out_channels=self.vae.config.latent_channels,
                 down_block_types=DOWN_BLOCKS,
@@ -163,10 +173,14 @@ class InstructPix2PixRecipe:
         guess = module.unet(inputs.to(device), steps.to(device), features).sample
         return F.mse_loss(guess, noise.to(device)), {}
 
-    def _noisy_targets(self, latents: LatentCache, edits: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+    def _noisy_targets(
+        self, latents: LatentCache, edits: NDArray[np.int64], generator: torch.Generator
+    ) -> Tensor:
         """Latents of the edited pictures, drawn from their posterior and scaled."""
         mean, std = latents(2 * edits + 1)
-        return self.vae.config.scaling_factor * (mean + std * torch.randn(mean.shape, generator=generator))
+        return self.vae.config.scaling_factor * (
+            mean + std * torch.randn(mean.shape, generator=generator)
+        )
 
     def _place(self, module: nn.Module) -> torch.device:
         """Bring the frozen networks to where the module is."""
@@ -194,12 +208,16 @@ class InstructPix2PixRecipe:
     def _edit_figures(self, unet: UNet2DConditionModel) -> dict[str, float]:
         edits = self._validation_edits[:_SAMPLED_EDITS]
         made = self._sample(unet, edits).astype(np.float64)
-        source, truth = (self.validation.maps["rgb"][2 * edits + i].astype(np.float64) for i in (0, 1))
+        source, truth = (
+            self.validation.maps["rgb"][2 * edits + i].astype(np.float64) for i in (0, 1)
+        )
         changed = (np.abs(source - truth) > TOLERANCE).any(-1)
         errors = {}
         for name, pictures in (("edit", made), ("copy", source)):
             squared = ((pictures - truth) / 255) ** 2
-            errors[name] = float(np.mean([s[c].mean() for s, c in zip(squared, changed, strict=True)]))
+            errors[name] = float(
+                np.mean([s[c].mean() for s, c in zip(squared, changed, strict=True)])
+            )
         outside = (((made - source) / 255) ** 2)[~changed].mean()
         return {
             "edit_squared_error": errors["edit"],
@@ -227,7 +245,13 @@ class InstructPix2PixRecipe:
         self._place(module)
         edits = self._validation_edits[:8]
         made = self._sample(module.averaged(), edits)
-        return grid([self.validation.maps["rgb"][2 * edits], made, self.validation.maps["rgb"][2 * edits + 1]])
+        return grid(
+            [
+                self.validation.maps["rgb"][2 * edits],
+                made,
+                self.validation.maps["rgb"][2 * edits + 1],
+            ]
+        )
 
     def load(self, module: AveragedUNet, folder: Path) -> None:
         """Continue from the shipped average."""

@@ -89,7 +89,9 @@ class KLRecipe:
         """PSNR of the round trip, whole and on objects, per kind of picture; spread of the latents."""
         rows = np.arange(min(96, len(self.validation))) * 2 + 1
         images = rgb(self.validation, rows)
-        inside = torch.from_numpy(self.validation.maps["label"][rows] >= 2)[:, None].expand_as(images)
+        inside = torch.from_numpy(self.validation.maps["label"][rows] >= 2)[:, None].expand_as(
+            images
+        )
         restored = round_trip(module, images)
         figures = {
             "psnr": psnr(restored, images),
@@ -131,7 +133,9 @@ def mixed_batch(bank: Bank, size: int, generator: torch.Generator) -> tuple[Tens
     images, marked = [rgb(bank, pictures)], [bank.maps["label"][pictures] >= 2]
     for kind, part in zip(CONDITIONS, np.array_split(conditions, len(CONDITIONS)), strict=True):
         images.append(condition(bank, kind, part))
-        marked.append(bank.maps["edge"][part] > 0 if kind == "edge" else bank.maps["label"][part] >= 2)
+        marked.append(
+            bank.maps["edge"][part] > 0 if kind == "edge" else bank.maps["label"][part] >= 2
+        )
     weight = 1 + (OBJECT_WEIGHT - 1) * torch.from_numpy(np.concatenate(marked)).float()[:, None]
     return torch.cat(images).contiguous(memory_format=torch.channels_last), weight
 
@@ -145,7 +149,9 @@ def load_autoencoder(folder: Path) -> AutoencoderKL:
     try:
         module = AutoencoderKL.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # diffusers and safetensors raise their own kinds
-        raise UserError(f"autoencoder: {folder} cannot be read; run `editar-bench train vae`") from error
+        raise UserError(
+            f"autoencoder: {folder} cannot be read; run `editar-bench train vae`"
+        ) from error
     return module.float().eval()
 
 

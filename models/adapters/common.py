@@ -1,0 +1,84 @@
+"""What the adapters have in common: checked settings, timed batches and libraries that load without a word."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from editar_bench.errors import UserError
+from editar_bench.types import Capability, Example, Generation, How, Picture, Task
+
+NATIVE = Capability(how=How.NATIVE)
+
+
+def everywhere(capability: Capability) -> Mapping[Task, Capability]:
+    """The same capability for every task."""
+    return dict.fromkeys(Task, capability)
+
+
+def number(name: str, value: Any, low: float, high: float = float("inf")) -> float:
+    """A setting as a float.
+
+    Raises:
+        ValueError: it is no number, or outside [low, high].
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} is {value!r} and must be a number")
+    if not low <= value <= high:
+        limits = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name} is {value!r} and must be {limits}")
+    return float(value)
+
+
+def whole(name: str, value: Any, low: int) -> int:
+    """A setting as an int.
+
+    Raises:
+        ValueError: it is no whole number, or less than `low`.
+    """
+    if number(name, value, low) != int(value):
+        raise ValueError(f"{name} is {value!r} and must be a whole number")
+    return int(value)
+
+
+def check_sizes(model: str, batch: Sequence[Example], side: int) -> None:
+    """Refuse condition pictures that are not side x side.
+
+    Raises:
+        UserError: naming the sample and both sizes.
+    """
+    for example in batch:
+        height, width = example.condition.shape[:2]
+        if (height, width) != (side, side):
+            raise UserError(
+                f"{model} makes pictures of {side}x{side} pixels, but the condition of sample "
+                f"{example.id} is {width}x{height}; resize the data set or leave the model out"
+            )
+
+
+def generations(pictures: Sequence[Picture], started: float) -> list[Generation]:
+    """Pictures with the time since `started` (of `time.perf_counter`) shared among them."""
+    seconds = (time.perf_counter() - started) / max(1, len(pictures))
+    return [Generation(image=picture, seconds=seconds) for picture in pictures]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the loading bars of transformers and diffusers out of the command line's own."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = [
+        library
+        for library in (diffusers_logging, transformers_logging)
+        if library.is_progress_bar_enabled()
+    ]
+    for library in libraries:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in libraries:
+            library.enable_progress_bar()
