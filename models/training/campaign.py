@@ -66,6 +66,10 @@ class Campaign:
             texts.append(prompt_for(Task.EDIT, record["instruction"]))
             for task, caption in zip(SCENE_TASKS, record["captions"], strict=False):
                 texts.append(prompt_for(task, caption))
+        texts += [prompt_for(task, "") for task in SCENE_TASKS]
+        words = sorted({word.strip(",.:") for text in texts for word in text.split()})
+        # SentencePiece takes as a piece only what occurs in two different words: with these lines every word does.
+        texts += [f"{word} {word}, {word}." for word in words]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(train_tokenizer(texts, VOCABULARY))
         return path.read_bytes()

@@ -43,7 +43,7 @@ DOWN_BLOCKS = (
     "CrossAttnDownBlock2D",
 )  # text at 16 x 16 would halve the speed
 HEADS = 4
-NOISE = {
+NOISE: dict[str, Any] = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
@@ -211,7 +211,7 @@ class InstructPix2PixRecipe:
         source, truth = (
             self.validation.maps["rgb"][2 * edits + i].astype(np.float64) for i in (0, 1)
         )
-        changed = (np.abs(source - truth) > TOLERANCE).any(-1)
+        changed: NDArray[np.bool_] = (np.abs(source - truth) > TOLERANCE).any(-1)
         errors = {}
         for name, pictures in (("edit", made), ("copy", source)):
             squared = ((pictures - truth) / 255) ** 2

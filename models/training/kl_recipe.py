@@ -43,7 +43,7 @@ class KLRecipe:
         validation: Bank,
         *,
         learning_rate: float = 1e-3,
-        batch_size: int = 24,
+        batch_size: int = 6,
     ) -> None:
         self.train, self.validation = train, validation
         self.learning_rate, self.batch_size = learning_rate, batch_size

@@ -23,8 +23,8 @@ from models.training.bank import Bank
 from models.training.data import pick
 from models.training.trainer import Clock
 
-SLOTS = 72  # text slots: the longest text of the grammar with its template fits (a test draws 10,000)
-VOCABULARY = 512
+SLOTS = 68  # text slots: the longest text of the grammar with its template fits (a test draws 10,000)
+VOCABULARY = 256  # an upper bound: the grammar has some 130 words
 WIDTH, LAYERS, HEADS, FEED_FORWARD = 128, 3, 4, 256
 SCENE_TASKS = (Task.DEPTH, Task.EDGE, Task.SEGMENTATION)
 _ATTRIBUTES = ("object", "shape", "pattern", "size", "rotation", "cell", "color", "material", "ground", "sky", "style")

@@ -1,0 +1,73 @@
+"""The folder of finished pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from editar_bench.errors import UserError
+from editar_bench.types import Task
+from models.adapters.folder import FolderOfPictures, content_hash
+from tests.models.making import example, noise
+
+BATCH = [example(i) for i in range(3)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i, sample in enumerate(BATCH):
+        Image.fromarray(noise(50 + i)).save(tmp_path / f"{sample.id}.png")
+    return tmp_path
+
+
+def adapter(folder):
+    return FolderOfPictures(folder, name="mine", task=Task.EDIT)
+
+
+def test_serves_the_pictures_by_id(folder):
+    made = adapter(folder).generate([BATCH[2], BATCH[0]], [0, 0])
+    assert np.array_equal(made[0].image, noise(52))
+    assert np.array_equal(made[1].image, noise(50))
+
+
+def test_does_the_named_task_only(folder):
+    assert list(adapter(folder).capabilities) == [Task.EDIT]
+
+
+def test_a_missing_picture_fails_its_sample_alone(folder):
+    (folder / f"{BATCH[1].id}.png").unlink()
+    model = adapter(folder)
+    with pytest.raises(UserError, match=r"edit-1\.png"):
+        model.generate(BATCH[1:2], [0])
+    assert len(model.generate([BATCH[0], BATCH[2]], [0, 0])) == 2
+
+
+def test_a_wrongly_sized_picture_is_named_with_both_sizes(folder):
+    Image.fromarray(np.zeros((8, 20, 3), np.uint8)).save(folder / f"{BATCH[1].id}.png")
+    with pytest.raises(UserError, match=r"edit-1\.png is 20x8 pixels and must be 16x16"):
+        adapter(folder).generate(BATCH, [0, 0, 0])
+
+
+@pytest.mark.parametrize("cut", [0, 10, 60])
+def test_an_unreadable_picture_is_named(folder, cut):
+    path = folder / f"{BATCH[1].id}.png"
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(UserError, match=r"edit-1\.png cannot be read"):
+        adapter(folder).generate(BATCH, [0, 0, 0])
+
+
+def test_fingerprint_follows_names_and_bytes(folder):
+    first = content_hash(folder)
+    assert content_hash(folder) == first
+    (folder / "notes.txt").write_text("no picture")
+    assert content_hash(folder) == first
+    (folder / f"{BATCH[0].id}.png").rename(folder / "other.png")
+    renamed = content_hash(folder)
+    Image.fromarray(noise(9)).save(folder / "other.png")
+    assert len({first, renamed, content_hash(folder)}) == 3
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(UserError, match="no folder .*nowhere"):
+        adapter(tmp_path / "nowhere")

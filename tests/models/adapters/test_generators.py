@@ -1,0 +1,193 @@
+"""The trained systems behind their adapters, with tiny random weights in the shipped formats."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from editar_bench.contracts import Context
+from editar_bench.errors import MissingWeights, UserError
+from editar_bench.types import How, Task
+from models.adapters import editar, instruct_pix2pix
+from models.adapters.editar import EditarScenes
+from models.adapters.instruct_pix2pix import InstructPix2PixScenes
+from models.editar.text import load_text_encoder
+from models.weights_manifest import write_manifest
+from tests.models.making import example, noise, write_editar, write_instruct_pix2pix
+
+BATCH = [example(i) for i in range(3)]
+CONTEXT = Context(device="cpu", examples=BATCH)
+SETTINGS = {EditarScenes: {"guidance": 2.0}, InstructPix2PixScenes: {"steps": 2}}
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    torch.set_num_threads(1)
+    roots = {}
+    for module, write in ((editar, write_editar), (instruct_pix2pix, write_instruct_pix2pix)):
+        roots[module] = tmp_path_factory.mktemp("weights")
+        write(roots[module])
+        write_manifest(roots[module])
+    return roots
+
+
+@pytest.fixture(autouse=True)
+def shipped(roots, monkeypatch):
+    for module, root in roots.items():
+        monkeypatch.setattr(module, "WEIGHTS", root)
+
+
+@pytest.fixture(scope="module")
+def ready():
+    """Loaded models, kept for the tests of this file."""
+    return {}
+
+
+@pytest.fixture(params=[EditarScenes, InstructPix2PixScenes])
+def model(request, ready):
+    kind = request.param
+    if kind not in ready:
+        ready[kind] = kind(**SETTINGS[kind])
+    ready[kind].setup(CONTEXT)
+    return ready[kind]
+
+
+def pictures(model, batch, seeds):
+    return np.stack([g.image for g in model.generate(batch, seeds)]).astype(int)
+
+
+def test_one_picture_an_example(model):
+    made = model.generate(BATCH, [1, 2, 3])
+    assert [g.image.shape for g in made] == [(16, 16, 3)] * 3
+    assert {g.image.dtype for g in made} == {np.dtype(np.uint8)}
+    assert all(g.seconds > 0 for g in made)
+
+
+def test_seeds_repeat_and_matter(model):
+    first = pictures(model, BATCH, [1, 2, 3])
+    assert np.array_equal(pictures(model, BATCH, [1, 2, 3]), first)
+    assert not np.array_equal(pictures(model, BATCH, [1, 2, 4])[2], first[2])
+
+
+def test_company_in_the_batch_changes_nothing(model):
+    whole = pictures(model, BATCH, [1, 2, 2**63 - 1])
+    pair = pictures(model, BATCH[1:], [2, 2**63 - 1])
+    alone = pictures(model, BATCH[:1], [1])
+    assert np.abs(np.concatenate([alone, pair]) - whole).max() <= 2
+
+
+def test_condition_and_prompt_change_the_picture(model):
+    first = pictures(model, BATCH[:1], [5])
+    assert (pictures(model, [example(0, condition=noise(77))], [5]) != first).any()
+    assert (pictures(model, [example(0, prompt="make the blue cone bigger")], [5]) != first).any()
+
+
+def test_another_size_is_refused(model):
+    with pytest.raises(UserError, match="16x16 pixels, .* sample edit-0 is 8x8"):
+        model.generate([example(0, condition=noise(0, 8))], [1])
+
+
+@pytest.mark.parametrize("kind", [EditarScenes, InstructPix2PixScenes])
+def test_missing_and_damaged_weights(kind, tmp_path, monkeypatch):
+    module = editar if kind is EditarScenes else instruct_pix2pix
+    monkeypatch.setattr(module, "WEIGHTS", tmp_path)
+    with pytest.raises(MissingWeights, match="train all"):
+        kind()
+    for name in ("editar", "codec", "text", "instruct-pix2pix"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    write_manifest(tmp_path)
+    (tmp_path / "text" / "config.json").write_text("[]")
+    (tmp_path / "instruct-pix2pix" / "config.json").write_text("[]")
+    with pytest.raises(UserError, match=r"config\.json is damaged"):
+        kind()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (EditarScenes, {"guidance": "high"}, "guidance is 'high' and must be a number"),
+        (EditarScenes, {"guidance": 0.5}, "at least 1"),
+        (EditarScenes, {"top_p": 1.5}, "from 0 to 1"),
+        (EditarScenes, {"top_k": 2.5}, "whole number"),
+        (InstructPix2PixScenes, {"steps": 0}, "at least 1"),
+        (InstructPix2PixScenes, {"steps": True}, "must be a number"),
+        (InstructPix2PixScenes, {"image_guidance": 0.9}, "at least 1"),
+    ],
+)
+def test_settings_are_checked(kind, settings, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**settings)
+
+
+def test_editar_reads_the_string_of_its_task(model, monkeypatch):
+    if not isinstance(model, EditarScenes):
+        pytest.skip("EditAR's templates")
+    seen = {}
+
+    def edit(conditions, prompts, seeds, **settings):
+        seen.update(prompts=prompts, **settings)
+        return list(conditions)
+
+    monkeypatch.setattr(type(model._editar), "edit", staticmethod(edit))
+    model.generate([example(0), example(0, Task.DEPTH)], [1, 2])
+    text = example(0).prompt
+    depth = f"Given the depth image, generate an image following the description: {text}"
+    assert seen["prompts"] == [text, depth]
+    assert {k: seen[k] for k in ("guidance", "temperature", "top_k", "top_p")} == {
+        "guidance": 2.0, "temperature": 1.0, "top_k": 1000, "top_p": 1.0,
+    }  # fmt: skip
+
+
+def test_settings_reach_the_diffusion_pipeline(ready, monkeypatch):
+    model = ready.setdefault("plain", InstructPix2PixScenes(steps=3, guidance=4))
+    model.setup(CONTEXT)
+    seen = {}
+    call = type(model._pipeline).__call__
+
+    def spy(self, **arguments):
+        seen.update(arguments)
+        return call(self, **arguments)
+
+    monkeypatch.setattr(type(model._pipeline), "__call__", spy)
+    white = np.full((16, 16, 3), 255, np.uint8)
+    model.generate([example(0, condition=white)], [11])
+    assert (seen["num_inference_steps"], seen["guidance_scale"]) == (3, 4.0)
+    assert seen["image_guidance_scale"] == instruct_pix2pix.IMAGE_GUIDANCE
+    assert [g.initial_seed() for g in seen["generator"]] == [11]
+    assert (seen["image"] == 1).all()
+    assert type(model._pipeline.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
+
+
+def test_pipeline_and_training_read_texts_in_the_same_way(ready, roots):
+    pipeline = ready.setdefault("plain", InstructPix2PixScenes(steps=3, guidance=4))
+    pipeline.setup(CONTEXT)
+    texts = ["make the red cube bigger", ""]
+    read = pipeline._pipeline._encode_prompt(texts[:1], "cpu", 1, True)[[0, 2]]
+    text = load_text_encoder(roots[instruct_pix2pix] / "text")
+    assert torch.allclose(read, text.encode(texts), atol=1e-5)
+    ids, mask = text.tokenize(texts)
+    unmasked = text.encoder(input_ids=ids).last_hidden_state
+    assert mask.min() == 0
+    assert not torch.allclose(read, unmasked, atol=1e-3)  # or else the mask would show in nothing
+
+
+def test_instruct_pix2pix_edits_only():
+    ways = {task: c.how for task, c in InstructPix2PixScenes.capabilities.items()}
+    assert ways == {Task.EDIT: How.NATIVE} | dict.fromkeys(list(Task)[1:], How.NO)
+    assert "never saw a depth map" in InstructPix2PixScenes.capabilities[Task.DEPTH].reason
+
+
+def test_capabilities_are_known_without_heavy_libraries():
+    code = (
+        "import sys\n"
+        "from models.adapters import editar, instruct_pix2pix, reference, folder\n"
+        "assert editar.EditarScenes.capabilities and instruct_pix2pix.InstructPix2PixScenes.name\n"
+        "print(sorted({'torch', 'diffusers', 'transformers', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,374 @@
+"""One tiny step of every recipe, the diffusion recipes in detail, and the trainer's resumption."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from data_prep.scenes.constants import IMAGE_SIZE
+from data_prep.scenes.stream import draw
+from editar_bench.errors import UserError
+from models.adapters.instruct_pix2pix import load_pipeline
+from models.editar.codec import CodecConfig
+from models.editar.config import TransformerConfig
+from models.editar.text import train_tokenizer
+from models.training import trainer as trainer_module
+from models.training.bank import Bank, _record
+from models.training.kl_recipe import KLRecipe, load_autoencoder, mixed_batch, round_trip
+from models.training.trainer import Clock, Trainer
+from tests.models.making import write_codec, write_text
+
+EDITS, SLOTS = 8, 40
+LEVELS = {"rgb": 256, "depth": 256, "label": 9, "color": 9, "material": 4, "edge": 2, "normal": 256}
+
+
+@pytest.fixture(scope="module")
+def bank():
+    """Blocks of random color, with texts of real edits."""
+    torch.set_num_threads(1)
+    generator = np.random.default_rng(0)
+    block = np.ones((1, IMAGE_SIZE // 8, IMAGE_SIZE // 8), np.uint8)
+    maps = {}
+    for name, levels in LEVELS.items():
+        channels = 3 if name in ("rgb", "normal") else 1
+        coarse = generator.integers(0, levels, (channels, 2 * EDITS, 8, 8), dtype=np.uint8)
+        fine = np.stack([np.kron(plane, block) for plane in coarse], -1)
+        maps[name] = fine if channels == 3 else fine[..., 0]
+    maps["edge"] = maps["edge"] * 255
+    return Bank(maps, [_record(draw("train", "edit", i)) for i in range(EDITS)])
+
+
+@pytest.fixture(scope="module")
+def tokenizer(bank):
+    return train_tokenizer([r["instruction"] for r in bank.texts] * 4, 100)
+
+
+@pytest.fixture(scope="module")
+def weights(bank, tmp_path_factory):
+    """Frozen networks that the generators' recipes read, the autoencoder from its own recipe."""
+    root = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    write_text(root / "text", width=32, slots=SLOTS)
+    write_codec(root / "codec", IMAGE_SIZE, (1, 1, 1, 1))
+    recipe = KLRecipe(bank, bank)
+    module = recipe.build()
+    recipe.export(module, root / "instruct-pix2pix" / "vae")
+    return root
+
+
+def make_codec(bank, **_):
+    from models.training.codec_recipe import CodecRecipe
+
+    config = CodecConfig(
+        ch=8, ch_mult=(1, 1, 1, 1), encoder_res_blocks=1, decoder_res_blocks=1, z_channels=8,
+        codebook_size=32, codebook_embed_dim=4, codebook_l2_norm=False, norm_groups=4,
+        image_size=IMAGE_SIZE, multiscale=(1, IMAGE_SIZE // 8),
+    )  # fmt: skip
+    return CodecRecipe(config, bank, bank, batch_size=6)
+
+
+def make_text(bank, tokenizer, tmp_path, **_):
+    from models.training.text_recipe import TextRecipe
+
+    return TextRecipe(bank, bank, tokenizer, tmp_path)
+
+
+def make_segmenter(bank, **_):
+    from models.training.evaluator_recipes import SegmenterRecipe
+
+    return SegmenterRecipe(bank, bank, batch_size=4)
+
+
+def make_depth(bank, **_):
+    from models.training.evaluator_recipes import DepthRecipe
+
+    return DepthRecipe(bank, bank, batch_size=4)
+
+
+def make_clip(bank, tokenizer, **_):
+    from models.training.evaluator_recipes import CLIPRecipe
+
+    return CLIPRecipe(bank, bank, tokenizer, batch_size=8)
+
+
+def make_teacher(bank, **_):
+    from models.training.teacher_recipe import TeacherRecipe
+
+    return TeacherRecipe(bank, bank)
+
+
+def make_editar(bank, weights, tmp_path, **_):
+    from models.training.editar_recipe import EditARRecipe
+    from models.training.teacher_recipe import Teacher
+
+    torch.save(Teacher().state_dict(), tmp_path / "teacher.pt")
+    config = TransformerConfig(
+        dim=32, n_layer=2, n_head=2, vocab_size=32, block_size=(IMAGE_SIZE // 8) ** 2,
+        cls_token_num=SLOTS, caption_dim=32, multiple_of=32,
+    )  # fmt: skip
+    return EditARRecipe(config, bank, bank, weights, tmp_path / "teacher.pt", batch_size=6)
+
+
+def make_vae(bank, **_):
+    return KLRecipe(bank, bank, batch_size=6)
+
+
+def make_instruct_pix2pix(bank, weights, **_):
+    from models.training.instruct_pix2pix_recipe import InstructPix2PixRecipe
+
+    return InstructPix2PixRecipe(bank, bank, weights, batch_size=4)
+
+
+MAKERS = [
+    make_codec, make_text, make_segmenter, make_depth, make_clip, make_teacher, make_editar,
+    make_vae, make_instruct_pix2pix,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__[5:])
+def test_one_step(make, bank, tokenizer, weights, tmp_path):
+    recipe = make(bank=bank, tokenizer=tokenizer, weights=weights, tmp_path=tmp_path)
+    json.dumps(recipe.settings)
+    losses = []
+    for _ in range(2):  # the same step twice is the same
+        torch.manual_seed(0)
+        module = recipe.build().train()
+        generator = torch.Generator().manual_seed(3)
+        loss, parts = recipe.loss(module, Clock(step=1, share=0.5), generator)
+        losses.append(float(loss.detach()))
+    assert np.isfinite([*losses, *parts.values()]).all()
+    assert losses[0] == losses[1]
+    loss.backward()
+    trained = [p for p in module.parameters() if p.requires_grad]
+    moved = [p for p in trained if p.grad is not None and p.grad.isfinite().all() and p.grad.any()]
+    # Zero starts and what a small batch does not ask for stay without a gradient.
+    assert len(moved) > len(trained) / 2
+
+
+def test_generators_stay_within_the_budget(bank, weights):
+    vae = KLRecipe(bank, bank).build()
+    assert sum(p.numel() for p in vae.parameters()) <= 1.5e6
+    unet = make_instruct_pix2pix(bank, weights).build()
+    assert sum(p.numel() for p in unet.parameters()) <= 2.0e6
+
+
+def test_mixed_batch_weighs_what_matters_in_each_kind_of_picture(bank, monkeypatch):
+    rows = np.arange(9)
+    monkeypatch.setattr("models.training.kl_recipe.pick", lambda *_: rows)
+    images, weight = mixed_batch(bank, 9, torch.Generator())
+    assert images.shape == (9, 3, IMAGE_SIZE, IMAGE_SIZE)
+    # Rows 3...8 as pictures, then depth of row 0, edges of row 1, segmentation of row 2.
+    assert np.allclose(
+        (images[0].permute(1, 2, 0).numpy() + 1) * 127.5, bank.maps["rgb"][3], atol=1e-3
+    )
+    assert np.allclose((images[6, 0].numpy() + 1) * 127.5, bank.maps["depth"][0], atol=1e-3)
+    heavy = (weight[:, 0] > 1).numpy()
+    assert np.array_equal(heavy[0], bank.maps["label"][3] >= 2)
+    assert np.array_equal(heavy[6], bank.maps["label"][0] >= 2)
+    assert np.array_equal(heavy[7], bank.maps["edge"][1] > 0)
+    assert np.array_equal(heavy[8], bank.maps["label"][2] >= 2)
+    assert weight.min() == 1
+
+
+def test_autoencoder_exports_unit_latents(bank, tmp_path):
+    recipe = KLRecipe(bank, bank)
+    torch.manual_seed(1)
+    module = recipe.build().eval()
+    with torch.no_grad():
+        module.quant_conv.weight[:4] *= 30  # latents of a spread that is far from 1
+    recipe.export(module, tmp_path)
+    shipped = load_autoencoder(tmp_path)
+    images = mixed_batch(bank, 3, torch.Generator().manual_seed(0))[0]
+    assert (round_trip(shipped, images) - round_trip(module, images)).abs().max() < 0.02
+    rgb = torch.from_numpy(bank.maps["rgb"]).permute(0, 3, 1, 2) / 127.5 - 1
+    with torch.no_grad():
+        latents = shipped.encode(rgb).latent_dist.sample(torch.Generator().manual_seed(0))
+    assert float(shipped.config.scaling_factor * latents.std()) == pytest.approx(1, abs=0.03)
+    assert {"psnr", "psnr_objects", "psnr_edge", "latent_std"} <= recipe.validate(module).keys()
+    assert recipe.sheet(module).shape == (8 * IMAGE_SIZE, EDITS * IMAGE_SIZE, 3)
+
+
+def test_no_autoencoder(tmp_path):
+    with pytest.raises(UserError, match="train vae"):
+        load_autoencoder(tmp_path)
+
+
+def test_joint_dropout_has_the_published_shares():
+    from models.training.instruct_pix2pix_recipe import drop_conditions
+
+    n = 40000
+    texts, sources = drop_conditions(
+        ["text"] * n, torch.ones(n, 1, 1, 1), torch.Generator().manual_seed(0)
+    )
+    no_text = np.array([text == "" for text in texts])
+    no_image = (sources.flatten() == 0).numpy()
+    for case in (no_text & ~no_image, ~no_text & no_image, no_text & no_image):
+        assert case.mean() == pytest.approx(0.05, abs=0.005)
+
+
+def test_unet_sees_noisy_scaled_targets_and_plain_sources(bank, weights, monkeypatch):
+    from models.training import instruct_pix2pix_recipe as recipes
+
+    recipe = make_instruct_pix2pix(bank, weights)
+    recipe.vae.register_to_config(scaling_factor=0.25)
+    monkeypatch.setattr(recipes, "drop_conditions", lambda texts, sources, _: (texts, sources))
+    monkeypatch.setattr(recipes, "pick", lambda *_: np.array([5, 2, 5]))
+    # A schedule that hardly adds noise shows the target latents themselves.
+    recipe.noise.alphas_cumprod = torch.ones(1000)
+    seen = {}
+
+    class Blind(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, inputs, steps, features):
+            seen.update(inputs=inputs, steps=steps, features=features)
+            return SimpleNamespace(sample=0 * inputs[:, :4] + self.weight)
+
+    loss, _ = recipe.loss(recipes.AveragedUNet(Blind()), Clock(), torch.Generator().manual_seed(0))
+    assert float(loss) == pytest.approx(1, abs=0.1)  # a guess of zero misses all of the noise
+    edits = recipe._edits[[5, 2, 5]]
+    rgb = torch.from_numpy(bank.maps["rgb"]).permute(0, 3, 1, 2) / 127.5 - 1
+    with torch.no_grad():
+        source = recipe.vae.encode(rgb[2 * edits]).latent_dist
+        target = recipe.vae.encode(rgb[2 * edits + 1]).latent_dist
+    assert torch.allclose(seen["inputs"][:, 4:], source.mode(), atol=2e-3)
+    away = (seen["inputs"][:, :4] / 0.25 - target.mean) / target.std
+    assert abs(float(away.mean())) < 0.1
+    assert float(away.std()) == pytest.approx(1, abs=0.1)
+    texts = [bank.texts[i]["instruction"] for i in edits]
+    assert torch.equal(seen["features"], recipe.text.encode(texts))
+
+
+def test_average_follows_slowly_and_is_part_of_the_state(bank, weights):
+    module = make_instruct_pix2pix(bank, weights).build()
+    start = module.average_P.clone()
+    with torch.no_grad():
+        for parameter in module.unet.parameters():
+            parameter += 1
+    module.update()
+    assert torch.allclose(module.average_P, start + 1 - 2 / 11, atol=1e-5)
+    module.updates.fill_(10**6)
+    before = module.average_P.clone()
+    module.update()
+    assert torch.allclose(module.average_P, before + 1e-3 * 2 / 11, atol=1e-6)
+    assert {"average_P", "updates"} <= module.state_dict().keys()
+    other = make_instruct_pix2pix(bank, weights).build()
+    other.load_state_dict(module.state_dict())
+    x, t, c = torch.randn(1, 8, 16, 16), torch.tensor([3]), torch.randn(1, 5, 32)
+    with torch.no_grad():
+        assert torch.equal(other.averaged()(x, t, c).sample, module.averaged()(x, t, c).sample)
+
+
+def test_exported_pipeline_loads_and_edits_like_the_recipe(bank, weights, tmp_path):
+    recipe = make_instruct_pix2pix(bank, weights)
+    torch.manual_seed(0)
+    module = recipe.build().eval()
+    recipe.export(module, tmp_path)
+    assert (tmp_path / "tokenizer" / "spiece.model").is_file()
+    pipeline = load_pipeline(tmp_path)
+    edits = recipe._validation_edits[:3]
+    made = recipe._sample(module.averaged(), edits).astype(int)
+    again = pipeline(
+        prompt=[bank.texts[i]["instruction"] for i in edits],
+        image=bank.maps["rgb"][2 * edits].astype(np.float32) / 255,
+        num_inference_steps=10,
+        guidance_scale=3.0,
+        image_guidance_scale=1.5,
+        generator=[torch.Generator().manual_seed(i) for i in range(3)],
+        output_type="np",
+    ).images
+    assert np.abs(made - again * 255).mean() < 2  # half precision on disk
+    figures = recipe.validate(module)
+    assert np.isfinite(list(figures.values())).all()
+    fresh = recipe.build()
+    recipe.load(fresh, tmp_path)
+    assert (fresh.average_P - module.average_P).abs().max() < 1e-3
+    assert torch.equal(nn.utils.parameters_to_vector(fresh.unet.parameters()), fresh.average_P)
+
+
+class _Line:
+    """Fits a line to noisy points, from both kinds of random numbers that recipes use."""
+
+    name, learning_rate, batch_size = "line", 0.05, 4
+
+    def __init__(self, killed_at=None):
+        self.settings, self.losses, self.killed_at = {}, [], killed_at
+
+    def build(self):
+        return nn.Linear(3, 1)
+
+    def loss(self, module, clock, generator):
+        if clock.step == self.killed_at:
+            raise KeyboardInterrupt
+        x = torch.randn(4, 3, generator=generator)
+        loss = (module(x) - x.sum(1, keepdim=True) + 0.1 * torch.randn(4, 1)).square().mean()
+        self.losses.append(float(loss.detach()))
+        return loss, {"half": self.losses[-1] / 2}
+
+    def validate(self, module):
+        return {"weight": float(module.weight.sum())}
+
+    def sheet(self, module):
+        return None
+
+    def load(self, module, folder):
+        module.load_state_dict(torch.load(folder / "line.pt", weights_only=True))
+
+    def export(self, module, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(module.state_dict(), folder / "line.pt")
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """A clock on which every reading is a second later, and a checkpoint after every step."""
+
+    class Ticks:
+        now = 0.0
+
+        def monotonic(self):
+            self.now += 1
+            return self.now
+
+    monkeypatch.setattr(trainer_module, "time", Ticks())
+    monkeypatch.setattr(trainer_module, "_CHECKPOINT_SECONDS", 0.0)
+
+
+def train(recipe, folder, **settings):
+    Trainer(recipe, 10 / 60, folder / "run", folder / "weights", **settings).run()
+    return torch.load(folder / "weights" / "line.pt", weights_only=True)
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(ticking, tmp_path):
+    whole, first, second = _Line(), _Line(killed_at=4), _Line()
+    expected = train(whole, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(first, tmp_path / "cut")
+    reached = train(second, tmp_path / "cut")
+    assert len(first.losses) == 4
+    assert first.losses + second.losses == whole.losses
+    assert len(whole.losses) == 10
+    assert all(torch.equal(reached[k], expected[k]) for k in expected)
+    runs = [
+        json.loads((tmp_path / name / "weights" / "line.training.json").read_text())
+        for name in ("whole", "cut")
+    ]
+    assert [r["samples_over_all_runs"] for r in runs] == [40, 40]
+    steps = [[point["step"] for point in r["runs"][0]["curve"]] for r in runs]
+    assert steps[0] == steps[1]
+
+
+def test_continuing_from_weights_counts_all_samples(ticking, tmp_path):
+    train(_Line(), tmp_path / "a")
+    recipe = _Line()
+    train(recipe, tmp_path / "b", continue_from=tmp_path / "a" / "weights", seed=1)
+    record = json.loads((tmp_path / "b" / "weights" / "line.training.json").read_text())
+    assert record["samples_over_all_runs"] == 80
+    assert [run["seed"] for run in record["runs"]] == [0, 1]
