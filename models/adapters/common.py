@@ -66,19 +66,21 @@ def generations(pictures: Sequence[Picture], started: float) -> list[Generation]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the loading bars of transformers and diffusers out of the command line's own."""
+    """Keep the loading bars and remarks of transformers and diffusers out of the command line's own."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
     libraries = [
-        library
+        (library, library.get_verbosity(), library.is_progress_bar_enabled())
         for library in (diffusers_logging, transformers_logging)
-        if library.is_progress_bar_enabled()
     ]
-    for library in libraries:
+    for library, _, _ in libraries:
         library.disable_progress_bar()
+        library.set_verbosity_error()
     try:
         yield
     finally:
-        for library in libraries:
-            library.enable_progress_bar()
+        for library, verbosity, bar in libraries:
+            library.set_verbosity(verbosity)
+            if bar:
+                library.enable_progress_bar()

@@ -94,8 +94,8 @@ def load_pipeline(folder: Path) -> Any:
     try:
         with quiet():
             pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(
-                str(folder), local_files_only=True, torch_dtype=torch.float32
-            )
+                str(folder), local_files_only=True
+            ).to(torch.float32)
     except Exception as error:  # diffusers, transformers and safetensors raise their own kinds
         reason = " ".join(str(error).split())[:200]
         raise UserError(

@@ -29,6 +29,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from data_prep.scenes.masks import TOLERANCE
 from editar_bench.types import Picture
+from models.adapters.common import quiet
 from models.editar.text import TextEncoder, load_text_encoder
 from models.training.bank import Bank
 from models.training.data import grid, pick, rgb
@@ -211,7 +212,7 @@ class InstructPix2PixRecipe:
         source, truth = (
             self.validation.maps["rgb"][2 * edits + i].astype(np.float64) for i in (0, 1)
         )
-        changed: NDArray[np.bool_] = (np.abs(source - truth) > TOLERANCE).any(-1)
+        changed = np.any(np.abs(source - truth) > TOLERANCE, axis=-1)
         errors = {}
         for name, pictures in (("edit", made), ("copy", source)):
             squared = ((pictures - truth) / 255) ** 2
@@ -263,7 +264,8 @@ class InstructPix2PixRecipe:
         """The whole pipeline in half precision, self-contained, in diffusers' format."""
         text = TextEncoder(half_copy(self.text.encoder), self.text.tokenizer, self.text.slots)
         pipeline = assemble(half_copy(module.averaged()), half_copy(self.vae), text)
-        pipeline.save_pretrained(str(folder), safe_serialization=True)
+        with quiet():
+            pipeline.save_pretrained(str(folder), safe_serialization=True)
         # The shared tokenizer as it is: the same file for every paradigm and every version of transformers.
         shutil.rmtree(folder / "tokenizer")
         (folder / "tokenizer").mkdir()

@@ -71,6 +71,9 @@ def write_editar(root: Path) -> None:
     write_text(root / "text")
     write_codec(root / "codec")
     transformer = Transformer(TransformerConfig.from_dict(TRANSFORMER))
+    with torch.no_grad():  # at its start the attention hardly looks at anything
+        for parameter in transformer.layers.parameters():
+            parameter.mul_(6 if parameter.ndim > 1 else 1)
     torch.nn.init.normal_(transformer.output.weight)  # a zero head would draw from nothing
     save_half(transformer, root / "editar" / "transformer.safetensors")
     config = {"transformer": TRANSFORMER, "codec": "../codec", "text": "../text"}

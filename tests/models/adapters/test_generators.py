@@ -124,9 +124,9 @@ def test_settings_are_checked(kind, settings, message):
         kind(**settings)
 
 
-def test_editar_reads_the_string_of_its_task(model, monkeypatch):
-    if not isinstance(model, EditarScenes):
-        pytest.skip("EditAR's templates")
+def test_editar_reads_the_string_of_its_task(monkeypatch):
+    model = EditarScenes(guidance=2)
+    model.setup(CONTEXT)
     seen = {}
 
     def edit(conditions, prompts, seeds, **settings):
