@@ -70,7 +70,9 @@ class MetricInfo:
     direction: Direction
     version: int
     tasks: frozenset[Task]
-    gap: Literal["shuffled", "copy-source", "none"] = "none"  # the floor that `gap_closed` starts from
+    gap: Literal["shuffled", "copy-source", "none"] = (
+        "none"  # the floor that `gap_closed` starts from
+    )
     set_level: bool = False
     description: str = ""
 

@@ -72,7 +72,9 @@ class Generation:
 
     image: Picture
     seconds: float  # wall time of the batch divided by the pictures in it
-    peak_memory_bytes: int | None = None  # of the device where it can be read, of the process otherwise
+    peak_memory_bytes: int | None = (
+        None  # of the device where it can be read, of the process otherwise
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

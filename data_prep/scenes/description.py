@@ -1,7 +1,7 @@
 """What a scene is made of: the vocabulary, and the frozen description that is rendered, edited, worded and hashed.
 
-The viewer's frame: x to the right, y away from the viewer, z up, meters. Objects stand on the ground in the cells of a 3×3
-grid that turns with the camera, so that "left" and "back" mean what a viewer sees.
+The viewer's frame: x to the right, y away from the viewer, z up, meters. Objects stand on the ground in the
+cells of a 3×3 grid that turns with the camera, so that "left" and "back" mean what a viewer sees.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ STYLES = ("photo", "faded", "poster", "pastel", "nocturne")
 
 ROWS = ("front", "middle", "back")
 COLUMNS = ("left", "center", "right")
-CELL_SPACING = 1.45  # meters between cell centers; two large objects in neighboring cells barely touch
+CELL_SPACING = (
+    1.45  # meters between cell centers; two large objects in neighboring cells barely touch
+)
 MAX_JITTER = 0.08  # meters, each axis
 ROTATION_STEPS = 12  # of 30 degrees
 MIN_OBJECTS, MAX_OBJECTS = 1, 5
@@ -56,7 +58,10 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """`azimuth` turns the world (textures, light) under the viewer's grid; `height` in meters; `focal` in picture widths."""
+    """Where the viewer stands: `height` in meters, `focal` length in picture widths.
+
+    `azimuth` (radians) turns the world, its textures and light, under the viewer's grid.
+    """
 
     azimuth: float
     height: float
@@ -65,7 +70,10 @@ class Camera:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Light:
-    """A sun: direction by azimuth and elevation in radians (world frame), and its strength against the ambient light."""
+    """A sun: azimuth and elevation in radians (world frame).
+
+    `strength` is its share against the ambient light.
+    """
 
     azimuth: float
     elevation: float

@@ -1,8 +1,9 @@
 """Shapes as intersections of half-spaces and one quadric, and the ray test that follows from it.
 
-In its own frame an object stands on z = 0 and has half extent 1. Every shape is the set of points p with n·p <= d for a few
-planes and q·(p − m)² <= k for a diagonal quadric q; a ray is inside for one interval of its parameter, so the hit is
-the larger of the entry parameters. Legend: K pixels that may show an object, S rays a pixel, F faces.
+In its own frame an object stands on z = 0 and has half extent 1. Every shape is the set of points p with n·p
+<= d for a few planes and q·(p − m)² <= k for a diagonal quadric q; a ray is inside for one interval of its
+parameter, so the hit is the larger of the entry parameters. Legend: K pixels that may show an object, S rays
+a pixel, F faces.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ _SHAPES = {
     "cylinder": _Shape(
         ((0.0, 0.0, 1.0, 1.8), _FLOOR), ((1.0, 1.0, 0.0), (0.0, 0.0, 0.0), 0.64), 1.22
     ),
-    "cone": _Shape(((0.0, 0.0, 1.0, 2.0), _FLOOR), ((1.0, 1.0, -0.2256), (0.0, 0.0, 2.0), 0.0), 1.33),
+    "cone": _Shape(
+        ((0.0, 0.0, 1.0, 2.0), _FLOOR), ((1.0, 1.0, -0.2256), (0.0, 0.0, 2.0), 0.0), 1.33
+    ),
     "pyramid": _Shape(
         (
             *(

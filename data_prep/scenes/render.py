@@ -1,8 +1,8 @@
 """The renderer: scene descriptions in, pictures and exact depth and label maps out, batched in torch on any device.
 
 Only ground and sky are computed for every ray. An object's rays are those of the few pixels inside the circle that its
-bounding sphere projects to, gathered over the whole batch into one list, so the cost follows the area that objects cover.
-The camera does not roll, so a ray's x depends on its column alone and its y and z on its row alone.
+bounding sphere projects to, gathered over the whole batch into one list, so the cost follows the area that
+objects cover. The camera does not roll, so a ray's x depends on its column alone and its y and z on its row alone.
 Legend: B scenes, O object slots, H rows, W columns, S rays a pixel, K entries of a list of (scene, object, pixel, ray).
 """
 
@@ -35,7 +35,9 @@ from data_prep.scenes.geometry import bounding_radii, intersect
 
 SAMPLES = ((0.0, 0.0), (-0.375, -0.125), (0.125, -0.375), (0.375, 0.125), (-0.125, 0.375))
 """Ray offsets in a pixel: the center ray gives the maps, the four others (a rotated grid) the color."""
-FRONT_HALF_WIDTH = 1.95  # meters of the front row on either side that just fit into the picture's width
+FRONT_HALF_WIDTH = (
+    1.95  # meters of the front row on either side that just fit into the picture's width
+)
 LOOK_AT_HEIGHT = 1.0  # meters above the grid's center: leaves room for some sky
 _SHADOW_REACH = 8.0  # meters from the grid center beyond which nothing casts shadow
 _RAYS_AT_A_TIME = {"cpu": 2**17, "cuda": 2**24}  # on a CPU the working set must stay in its cache
@@ -44,8 +46,11 @@ _MAX_DEPTH = 200.0  # meters; the ground's horizon, only for shading
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """rgb uint8 (B, H, W, 3); depth float (B, H, W), meters along the optical axis, inf = sky; label, color and
-    material uint8 (B, H, W) in the coding of `description`; normal float (B, H, W, 3), viewer's frame, 0 = sky."""
+    """What `render` returns.
+
+    rgb uint8 (B, H, W, 3); depth float (B, H, W), meters along the optical axis, inf = sky; label, color and
+    material uint8 (B, H, W) in the coding of `description`; normal float (B, H, W, 3), viewer's frame, 0 = sky.
+    """
 
     rgb: Tensor
     depth: Tensor
@@ -162,8 +167,10 @@ def _pack(scenes: Sequence[Scene], dtype: torch.dtype, device: torch.device | st
 
 @dataclass(frozen=True, slots=True)
 class _Rays:
-    """Eye (B, 3) and ray directions with component 1 along the optical axis, so that ray parameters are depths:
-    x_BWS by column, y_BHS and z_BHS by row."""
+    """Eye (B, 3) and ray directions: x_BWS by column, y_BHS and z_BHS by row.
+
+    Their component along the optical axis is 1, so that ray parameters are depths.
+    """
 
     eye_B3: Tensor
     x_BWS: Tensor
@@ -219,8 +226,11 @@ def _to_object(packed: _Packed, b_K: Tensor, o_K: Tensor, vector_KS3: Tensor) ->
 
 @dataclass(frozen=True, slots=True)
 class _Hits:
-    """The rays that meet an object first: scene, object, pixel and ray index, depth, point in the object's frame, and
-    the ray's direction and the normal in the world's."""
+    """The rays that meet an object first.
+
+    Scene, object, pixel and ray index, depth, point in the object's frame, the ray's direction and the normal in the
+    world's.
+    """
 
     b_K: Tensor
     o_K: Tensor
@@ -287,7 +297,9 @@ def _blocked(packed: _Packed, b_K: Tensor, o_K: Tensor, point_KS3: Tensor) -> Te
     return intersect(origin_KS3, direction_K13, shape_K, normals=False)[0].isfinite()
 
 
-def _passes(packed: _Packed, b_N: Tensor, point_N3: Tensor, slack_N: Tensor) -> tuple[Tensor, Tensor]:
+def _passes(
+    packed: _Packed, b_N: Tensor, point_N3: Tensor, slack_N: Tensor
+) -> tuple[Tensor, Tensor]:
     """Pairs (point, object) where the line from the point to the sun passes the object's sphere, grown by the slack."""
     center_BO3, radius_BO = _bounding(packed)
     sun_B31 = packed.sun_B3[..., None]

@@ -1,4 +1,6 @@
-"""What a surface looks like: grounds, skies, patterns, materials and picture styles. Pure functions of tensors, linear RGB.
+"""What a surface looks like: grounds, skies, patterns, materials and picture styles.
+
+Pure functions of tensors, linear RGB.
 
 Legend: N points, B scenes; the last axis 3 is RGB or xyz. Per-point scene attributes are integer tensors of shape (N,).
 """
@@ -67,8 +69,10 @@ _TEXTURES = (_patches, _ripples, _drifts, _tiles)  # in the order of GROUNDS
 
 
 def ground_mix(x: Tensor, y: Tensor, ground_B: Tensor, turn_B: Tensor) -> Tensor:
-    """Share of a ground's second tone at viewer-frame points (B, ...); texture is fixed to the world, which the camera's
-    azimuth `turn_B` turns."""
+    """Share of a ground's second tone at viewer-frame points (B, ...).
+
+    Texture is fixed to the world, which the camera's azimuth `turn_B` turns.
+    """
     shape = (-1,) + (1,) * (x.ndim - 1)
     cos, sin = turn_B.cos().view(shape), turn_B.sin().view(shape)
     world_x, world_y = cos * x + sin * y, cos * y - sin * x

@@ -6,6 +6,8 @@ whole-picture PSNR hides: sky and ground are easy, objects are small.
 
 from __future__ import annotations
 
+import numpy as np
+
 from editar_bench.contracts import MetricInfo
 from editar_bench.metrics._base import EVERY_TASK, PerSample, Undefined, target, truth_map
 from editar_bench.metrics._distances import psnr, squared_error
@@ -29,7 +31,7 @@ class PsnrObjects(PerSample):
 
     def value(self, example: Example, image: Picture) -> float:
         """Decibels, at most 50."""
-        inside = truth_map(example, "label") >= FIRST_OBJECT
+        inside = np.greater_equal(truth_map(example, "label"), FIRST_OBJECT)
         if not inside.any():
             raise Undefined("the true picture shows no object")
         return psnr(squared_error(image, target(example), inside))

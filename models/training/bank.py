@@ -40,7 +40,9 @@ class Bank:
         return len(self.texts)
 
 
-def open_bank(folder: Path, split: Split, edits: int, *, size: int = IMAGE_SIZE, start: int = 0) -> Bank:
+def open_bank(
+    folder: Path, split: Split, edits: int, *, size: int = IMAGE_SIZE, start: int = 0
+) -> Bank:
     """Open the bank of edits start...start + edits, rendering what is not there yet."""
     folder = folder / f"{split}-{size}px"
     folder.mkdir(parents=True, exist_ok=True)

@@ -47,6 +47,8 @@ class Campaign:
         """Where a network's weights go."""
         if name in ("segmenter", "depth", "clip"):
             return self.judges
+        if name == "vae":  # its only user ships it
+            return self.weights / "instruct-pix2pix" / "vae"
         return self.runs / name if name == "teacher" else self.weights / name
 
     def tokenizer(self) -> bytes:

@@ -18,7 +18,9 @@ def main(arguments: list[str]) -> int:
     names = list(SHARES) if options.network == "all" else [options.network]
     unknown = [name for name in names if name not in SHARES]
     if unknown:
-        raise UserError(f"train: there is no network '{unknown[0]}'; choose all or one of {', '.join(SHARES)}")
+        raise UserError(
+            f"train: there is no network '{unknown[0]}'; choose all or one of {', '.join(SHARES)}"
+        )
     if options.minutes <= 0:
         raise UserError("train: --minutes must be more than 0")
     _train(options, names)
@@ -37,7 +39,11 @@ def _train(options: argparse.Namespace, names: list[str]) -> None:
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
     train_edits, evaluator_edits = _BANKS[torch.device(device).type]
     campaign = Campaign(
-        options.data / "bank", options.runs, device, options.edits or train_edits, options.edits or evaluator_edits
+        options.data / "bank",
+        options.runs,
+        device,
+        options.edits or train_edits,
+        options.edits or evaluator_edits,
     )
     whole = sum(SHARES[name] for name in names)
     for name in names:
@@ -62,14 +68,32 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Examples: train all --minutes 120   |   train editar --minutes 30 --from weights",
     )
     parser.add_argument("network", help=f"all, or one of: {', '.join(SHARES)}")
-    parser.add_argument("--recipe", choices=["scenes"], default="scenes", help="data and sizes (default: scenes)")
-    parser.add_argument("--minutes", type=float, default=120.0, help="wall time for all that is trained (default: 120)")
+    parser.add_argument(
+        "--recipe", choices=["scenes"], default="scenes", help="data and sizes (default: scenes)"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=120.0,
+        help="wall time for all that is trained (default: 120)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights and batches (default: 0)")
-    parser.add_argument("--edits", type=int, default=0, help="size of the rendered bank (default: by device)")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the bank (default: data)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and sheets (default: runs)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights and batches (default: 0)"
+    )
+    parser.add_argument(
+        "--edits", type=int, default=0, help="size of the rendered bank (default: by device)"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="folder of the bank (default: data)"
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs"),
+        help="folder of checkpoints and sheets (default: runs)",
+    )
     parser.add_argument(
         "--from",
         dest="from_weights",

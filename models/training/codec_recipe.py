@@ -1,7 +1,7 @@
 """Recipe of the shared codec: pictures and condition pictures, plain and multi-scale quantization in turn.
 
-The first part of the budget trains without quantization, so that the codebook can start from latents that mean something;
-after that dead codes are revived from current latents (`baselines` 7.5: every 50 steps).
+The first part of the budget trains without quantization, so that the codebook can start from latents that
+mean something; after that dead codes are revived from current latents (`baselines` 7.5: every 50 steps).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from models.training.bank import Bank
 from models.training.data import CONDITIONS, condition, grid, pick, rgb, to_pictures
 from models.training.trainer import Clock
 
-OBJECT_WEIGHT = 6.0  # of pixels of objects in a picture, of edge and object pixels in a condition picture
+OBJECT_WEIGHT = (
+    6.0  # of pixels of objects in a picture, of edge and object pixels in a condition picture
+)
 CONDITION_SHARE = 1 / 3  # of the pictures of a batch
 UNQUANTIZED_SHARE = 0.10  # of the budget
 REVIVE_STEPS = 50
@@ -57,11 +59,13 @@ class CodecRecipe:
         self._latents_MC: Tensor | None = None
 
     def build(self) -> nn.Module:
+        """A fresh codec."""
         return Codec(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(
         self, module: Codec, clock: Clock, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
+        """Weighted L1 + 2 L2 of the reconstruction, plus the quantizer's loss, in one of the two modes."""
         images, weight = self._batch(generator)
         device = next(module.parameters()).device
         images, weight = images.to(device), weight.to(device)
@@ -77,7 +81,10 @@ class CodecRecipe:
             restored, quantizer_loss = module.reconstruct(quantized.features_BCHW), quantized.loss
         error = restored - images
         picture_loss = (weight * (error.abs() + 2 * error.square())).sum() / (3 * weight.sum())
-        parts = {"picture": float(picture_loss.detach()), "quantizer": float(quantizer_loss.detach())}
+        parts = {
+            "picture": float(picture_loss.detach()),
+            "quantizer": float(quantizer_loss.detach()),
+        }
         return picture_loss + QUANTIZER_WEIGHT * quantizer_loss, parts
 
     def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -102,10 +109,13 @@ class CodecRecipe:
             revive(quantizer.embedding.weight.data, quantizer.usage(), self._latents_MC, generator)
 
     def validate(self, module: Codec) -> dict[str, float]:
+        """PSNR of the round trip per kind of picture, on objects in both modes, and codes in use."""
         figures = {}
         rows = np.arange(96) * 2 + 1
         images = rgb(self.validation, rows)
-        inside = torch.from_numpy(self.validation.maps["label"][rows] >= 2)[:, None].expand_as(images)
+        inside = torch.from_numpy(self.validation.maps["label"][rows] >= 2)[:, None].expand_as(
+            images
+        )
         restored = _round_trip(module, images)
         figures["psnr"] = psnr(restored, images)
         figures["psnr_objects"] = psnr(restored[inside], images[inside])
@@ -119,20 +129,30 @@ class CodecRecipe:
         return figures
 
     def sheet(self, module: Codec) -> Picture:
+        """Per kind of picture: originals and their round trips."""
         rows = np.arange(8) * 2 + 1
         lines = []
-        for images in (rgb(self.validation, rows), *(condition(self.validation, k, rows) for k in CONDITIONS)):
+        for images in (
+            rgb(self.validation, rows),
+            *(condition(self.validation, k, rows) for k in CONDITIONS),
+        ):
             lines += [to_pictures(images), to_pictures(_round_trip(module, images))]
         return grid(lines)
 
     def load(self, module: Codec, folder: Path) -> None:
-        shipped = load_codec(folder / "codec.safetensors", json.loads((folder / "config.json").read_text())["vq"])
+        """Continue from shipped weights."""
+        shipped = load_codec(
+            folder / "codec.safetensors", json.loads((folder / "config.json").read_text())["vq"]
+        )
         module.load_state_dict(shipped.state_dict())
 
     def export(self, module: Codec, folder: Path) -> None:
+        """Half precision beside the config."""
         folder.mkdir(parents=True, exist_ok=True)
         save_half(module, folder / "codec.safetensors")
-        (folder / "config.json").write_text(json.dumps({"vq": asdict(self.config)}, indent=1) + "\n")
+        (folder / "config.json").write_text(
+            json.dumps({"vq": asdict(self.config)}, indent=1) + "\n"
+        )
 
 
 def psnr(a: Tensor, b: Tensor) -> float:

@@ -43,7 +43,7 @@ def condition(bank: Bank, kind: str, rows: Sequence[int] | NDArray[np.int64]) ->
 
 
 def pick(count: int, n: int, generator: torch.Generator) -> NDArray[np.int64]:
-    """n random indices below `count`."""
+    """N random indices below `count`."""
     return torch.randint(count, (n,), generator=generator).numpy()
 
 

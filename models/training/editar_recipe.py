@@ -1,7 +1,7 @@
 """Recipe of `editar-scenes`: the four tasks with the published sampling shares, joint dropout and distillation.
 
-Pictures are coded by the frozen codec the first time a batch needs them and kept; text features are made anew, which costs
-next to nothing. Legend: B batch, N codes, T text slots.
+Pictures are coded by the frozen codec the first time a batch needs them and kept; text features are made
+anew, which costs next to nothing. Legend: B batch, N codes, T text slots.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class EditARRecipe:
         *,
         device: str = "cpu",
         learning_rate: float = 1.5e-3,
-        batch_size: int = 32,
+        batch_size: int = 16,
     ) -> None:
         self.config, self.train, self.validation = config, train, validation
         self.learning_rate, self.batch_size, self.device = learning_rate, batch_size, device
@@ -123,10 +123,13 @@ class EditARRecipe:
             minlength=len(_TASKS),
         )
         batches = [
-            self._task_batch(task, int(n), generator) for task, n in zip(_TASKS, counts, strict=True)
+            self._task_batch(task, int(n), generator)
+            for task, n in zip(_TASKS, counts, strict=True)
         ]
         texts = [text for batch in batches for text in batch[0]]
-        condition_BN, target_BN = (torch.cat([b[i] for b in batches]).to(self.device) for i in (1, 2))
+        condition_BN, target_BN = (
+            torch.cat([b[i] for b in batches]).to(self.device) for i in (1, 2)
+        )
         rows = np.concatenate([b[3] for b in batches])
         drop_text, drop_image = (d.to(self.device) for d in joint_dropout(len(texts), generator))
         logits, hidden = module.forward_train(

@@ -83,14 +83,19 @@ class SegmenterRecipe(_EvaluatorRecipe):
         """Pooled mIoU, and share of object pixels with the right color and material."""
         device = next(module.parameters()).device
         output = module(rgb(self.validation, _VALIDATION_ROWS).to(device))
-        maps = {k: self.validation.maps[k][_VALIDATION_ROWS] for k in ("label", "color", "material")}
+        maps = {
+            k: self.validation.maps[k][_VALIDATION_ROWS] for k in ("label", "color", "material")
+        }
         guess = {k: getattr(output, k).argmax(1).cpu().numpy() for k in maps}
         inside = maps["label"] >= 2
         ious = []
         for index in range(output.label.shape[1]):
             a, b = guess["label"] == index, maps["label"] == index
             ious.append((a & b).sum() / max(1, (a | b).sum()))
-        right = {f"{k}_accuracy": float((guess[k] == maps[k])[inside].mean()) for k in ("color", "material")}
+        right = {
+            f"{k}_accuracy": float((guess[k] == maps[k])[inside].mean())
+            for k in ("color", "material")
+        }
         return {"miou": float(np.mean(ious)), **right}
 
 
@@ -130,7 +135,9 @@ class CLIPRecipe(_EvaluatorRecipe):
     name = "clip"
 
     def __init__(self, train: Bank, validation: Bank, tokenizer: bytes, **settings: Any) -> None:
-        super().__init__(train, validation, **{"learning_rate": 1.5e-3, "batch_size": 48, **settings})
+        super().__init__(
+            train, validation, **{"learning_rate": 1.5e-3, "batch_size": 48, **settings}
+        )
         self.tokenizer = tokenizer
         self._captions = [c for record in train.texts for c in record["captions"]]
         self._validation_captions = [c for record in validation.texts for c in record["captions"]]

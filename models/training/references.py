@@ -1,6 +1,7 @@
 """The 5,000 fixed renders that `kernel_distance` measures against, as the segmenter's embeddings.
 
-Run `python -m models.training.references` after training a segmenter: the embeddings are its, and are refused beside another.
+Run `python -m models.training.references` after training a segmenter: the embeddings are its, and are
+refused beside another.
 """
 
 from __future__ import annotations

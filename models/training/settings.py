@@ -16,8 +16,8 @@ CODEC = CodecConfig(
     codebook_size=1024,
     codebook_embed_dim=16,
     codebook_l2_norm=False,  # residuals of unit vectors are not unit vectors
-    # Eight channels a group: with the published 32 groups, 32 channels would be normalized one by one, which takes every
-    # channel's mean, and so the color, out of the picture (measured: gray after 10,000 pictures).
+    # Eight channels a group: with the published 32 groups, 32 channels would be normalized one by one, which
+    # takes every channel's mean, and so the color, out of the picture (measured: gray after 10,000 pictures).
     norm_groups=4,
     image_size=IMAGE_SIZE,
     multiscale=(1, 2, 3, 4, 6, 8),

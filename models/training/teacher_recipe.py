@@ -41,7 +41,13 @@ class Teacher(nn.Module):
         )
         self.position = nn.Parameter(0.02 * torch.randn(1, (image_size // PATCH) ** 2, WIDTH))
         layer = nn.TransformerEncoderLayer(
-            WIDTH, HEADS, 4 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            WIDTH,
+            HEADS,
+            4 * WIDTH,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
         )
         self.blocks = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(WIDTH)
@@ -49,6 +55,7 @@ class Teacher(nn.Module):
         self.normal = nn.Linear(WIDTH, 3)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Features after the final norm."""
         x_BPC = self.stem(images).flatten(2).transpose(1, 2) + self.position
         features: Tensor = self.norm(self.blocks(x_BPC))
         return features
@@ -75,7 +82,9 @@ class TeacherRecipe:
         rows = pick(2 * len(self.train), self.batch_size, generator)
         return self._loss(module, self.train, rows)
 
-    def _loss(self, module: Teacher, bank: Bank, rows: np.ndarray) -> tuple[Tensor, dict[str, float]]:
+    def _loss(
+        self, module: Teacher, bank: Bank, rows: np.ndarray
+    ) -> tuple[Tensor, dict[str, float]]:
         device = next(module.parameters()).device
         features = module(rgb(bank, rows).to(device))
         normal = torch.from_numpy(bank.maps["normal"][rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -88,7 +97,9 @@ class TeacherRecipe:
             parts[name] = F.cross_entropy(
                 logits.flatten(0, 1), shares.flatten(2).transpose(1, 2).flatten(0, 1).to(device)
             )
-        return torch.stack(list(parts.values())).sum(), {k: float(v.detach()) for k, v in parts.items()}
+        return torch.stack(list(parts.values())).sum(), {
+            k: float(v.detach()) for k, v in parts.items()
+        }
 
     def validate(self, module: Teacher) -> dict[str, float]:
         """The same losses on the validation split."""

@@ -1,8 +1,8 @@
 """Recipe of the shared text encoder: a small T5 that learns what a caption or an instruction says.
 
-The objective is neutral to every paradigm: from a caption, predict what stands in each cell, the ground, the sky and the
-style; from an instruction, the kind of edit, the attribute, the new value and the object it speaks of. The prediction heads
-are thrown away. Legend: B texts, T slots, C width, Q questions.
+The objective is neutral to every paradigm: from a caption, predict what stands in each cell, the ground, the
+sky and the style; from an instruction, the kind of edit, the attribute, the new value and the object it
+speaks of. The prediction heads are thrown away. Legend: B texts, T slots, C width, Q questions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data_prep.scenes.description import COLORS, GROUNDS, MATERIALS, PATTERNS, SHAPES, SIZES, SKIES, STYLES
+from data_prep.scenes.description import (
+    COLORS,
+    GROUNDS,
+    MATERIALS,
+    PATTERNS,
+    SHAPES,
+    SIZES,
+    SKIES,
+    STYLES,
+)
 from data_prep.scenes.edits import EDIT_TYPES
 from editar_bench.types import Picture, Task
 from models.editar.templates import prompt_for
@@ -23,14 +32,45 @@ from models.training.bank import Bank
 from models.training.data import pick
 from models.training.trainer import Clock
 
-SLOTS = 68  # text slots: the longest text of the grammar with its template fits (a test draws 10,000)
+SLOTS = (
+    68  # text slots: the longest text of the grammar with its template fits (a test draws 10,000)
+)
 VOCABULARY = 256  # an upper bound: the grammar has some 130 words
 WIDTH, LAYERS, HEADS, FEED_FORWARD = 128, 3, 4, 256
 SCENE_TASKS = (Task.DEPTH, Task.EDGE, Task.SEGMENTATION)
-_ATTRIBUTES = ("object", "shape", "pattern", "size", "rotation", "cell", "color", "material", "ground", "sky", "style")
-_OBJECT = {"shape": list(SHAPES), "color": list(COLORS), "material": list(MATERIALS), "pattern": list(PATTERNS), "size": list(SIZES)}
+_ATTRIBUTES = (
+    "object",
+    "shape",
+    "pattern",
+    "size",
+    "rotation",
+    "cell",
+    "color",
+    "material",
+    "ground",
+    "sky",
+    "style",
+)
+_OBJECT = {
+    "shape": list(SHAPES),
+    "color": list(COLORS),
+    "material": list(MATERIALS),
+    "pattern": list(PATTERNS),
+    "size": list(SIZES),
+}
 _CELLS = [(row, column) for row in range(3) for column in range(3)]
-_VALUES = ["", *SHAPES, *COLORS, *MATERIALS, *PATTERNS, *SIZES, *GROUNDS, *SKIES, *STYLES, *(str(n) for n in range(-11, 12))]
+_VALUES = [
+    "",
+    *SHAPES,
+    *COLORS,
+    *MATERIALS,
+    *PATTERNS,
+    *SIZES,
+    *GROUNDS,
+    *SKIES,
+    *STYLES,
+    *(str(n) for n in range(-11, 12)),
+]
 _VALUES = list(dict.fromkeys(_VALUES))
 _IGNORE = -100
 
@@ -41,7 +81,9 @@ def questions() -> dict[str, int]:
     asked |= {"ground": len(GROUNDS), "sky": len(SKIES), "style": len(STYLES)}
     asked |= {"type": len(EDIT_TYPES), "attribute": len(_ATTRIBUTES), "value": len(_VALUES)}
     asked |= {f"referent.{k}": len(v) for k, v in _OBJECT.items()}
-    return asked | {f"result.{k}": len(v) for k, v in _OBJECT.items()} | {"destination": 9, "cell": 9}
+    return (
+        asked | {f"result.{k}": len(v) for k, v in _OBJECT.items()} | {"destination": 9, "cell": 9}
+    )
 
 
 def caption_answers(scene: dict[str, Any]) -> dict[str, int]:
@@ -59,7 +101,10 @@ def caption_answers(scene: dict[str, Any]) -> dict[str, int]:
 
 def instruction_answers(record: dict[str, Any]) -> dict[str, int]:
     """Answers that an instruction is about; parts that the words leave out teach nothing but their frequency."""
-    answers = {"type": EDIT_TYPES.index(record["category"]), "attribute": _ATTRIBUTES.index(record["attribute"])}
+    answers = {
+        "type": EDIT_TYPES.index(record["category"]),
+        "attribute": _ATTRIBUTES.index(record["attribute"]),
+    }
     if record["value"] in _VALUES:
         answers["value"] = _VALUES.index(record["value"])
     for key in ("cell", "destination"):
@@ -74,8 +119,11 @@ def instruction_answers(record: dict[str, Any]) -> dict[str, int]:
 
 
 class _Questioned(nn.Module):
-    """The encoder with two readers that answer every question: one by attention, as models that cross-attend read text,
-    and one from the plain mean over all slots, padding included, which is how EditAR's text keys of zero read it."""
+    """The encoder with two readers that answer every question.
+
+    One reads by attention, as models that cross-attend do; one reads the plain mean over all slots, padding included,
+    which is how EditAR's text keys of zero read.
+    """
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -157,18 +205,22 @@ class TextRecipe:
             answers.append(caption_answers(record["scenes"][side]))
         return texts, answers
 
-    def _losses(self, module: _Questioned, texts: list[str], answers: list[dict[str, int]]) -> list[Tensor]:
+    def _losses(
+        self, module: _Questioned, texts: list[str], answers: list[dict[str, int]]
+    ) -> list[Tensor]:
         device = module.query_QC.device
         ids, mask = (t.to(device) for t in self.tokenizer.tokenize(texts))
         losses = []
         for name, *readings in zip(module.asked, *module(ids, mask), strict=True):
             truth = torch.tensor([a.get(name, _IGNORE) for a in answers], device=device)
             if (truth != _IGNORE).any():
-                losses += [F.cross_entropy(logits, truth, ignore_index=_IGNORE) for logits in readings]
+                losses += [
+                    F.cross_entropy(logits, truth, ignore_index=_IGNORE) for logits in readings
+                ]
         return losses
 
     def validate(self, module: _Questioned) -> dict[str, float]:
-        """Share of right answers on cells (captions) and on kind, attribute and value (instructions), read both ways."""
+        """Share of right answers per group of questions, by attention and from the mean."""
         texts, answers = self._batch(self.validation, range(len(self.validation)))
         device = module.query_QC.device
         ids, mask = (t.to(device) for t in self.tokenizer.tokenize(texts))

@@ -1,7 +1,8 @@
 """The one trainer: any recipe, a budget of minutes, resumable, with curves and sample sheets.
 
-The learning rate follows the share of the budget that is spent (linear warm-up, then cosine to zero), so ten minutes on a
-GPU and two hours on two cores run the same recipe. Everything needed to go on after a kill is in `checkpoint.pt`.
+The learning rate follows the share of the budget that is spent (linear warm-up, then cosine to zero), so ten
+minutes on a GPU and two hours on two cores run the same recipe. Everything needed to go on after a kill is
+in `checkpoint.pt`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Recipe(Protocol):
     def build(self) -> nn.Module:
         """The network, with all that is trained with it, freshly initialized."""
 
-    def loss(self, module: nn.Module, clock: Clock, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, module: nn.Module, clock: Clock, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
         """Loss of one fresh batch, and the parts worth plotting."""
 
     def validate(self, module: nn.Module) -> dict[str, float]:
@@ -94,7 +97,9 @@ class Trainer:
         self.recipe.export(module.eval(), self.weights)
         self._write_record(module)
 
-    def _loop(self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> None:
+    def _loop(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    ) -> None:
         budget, clock = self.minutes * 60, self.clock
         progress = Progress(f"training {self.recipe.name}", budget, clock.seconds)
         saved = time.monotonic()
@@ -138,7 +143,9 @@ class Trainer:
         if sheet is not None:
             Image.fromarray(sheet).save(self.folder / "sheet.png")
 
-    def _save(self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> None:
+    def _save(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    ) -> None:
         state = {
             "module": module.state_dict(),
             "optimizer": optimizer.state_dict(),
@@ -151,7 +158,9 @@ class Trainer:
         torch.save(state, temporary)
         temporary.rename(self.folder / "checkpoint.pt")
 
-    def _restore(self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> None:
+    def _restore(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    ) -> None:
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return
