@@ -103,6 +103,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> bytes:
         eos_id=1,
         unk_id=2,
         bos_id=-1,
+        character_coverage=1.0,  # rare characters are digits of angles, not noise
         num_threads=1,  # one thread, one result
         minloglevel=2,
     )
