@@ -1,0 +1,94 @@
+"""One picture of a run for readers in a hurry: a few samples of every task, one row a model.
+
+python -m leaderboard.sheet --out results docs/samples.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from editar_bench.store import Reader
+from leaderboard import gallery, queries
+
+SIDE = 96  # pixels that a sample takes; small pictures are enlarged without smoothing
+LABEL = 150  # pixels left of a row for its name
+GAP = 6
+TASKS = ("edit", "depth", "edge", "segmentation")
+_HIDDEN = frozenset({"oracle", "shuffled", "blank", "copy-source"})  # say nothing beside the truth
+
+
+def make_sheet(reader: Reader, out: Path, suite: str, dataset: str, count: int) -> Image.Image:
+    """The first `count` samples of every task: condition, models in the order of the pages, truth."""
+    blocks = [_block(reader, out, suite, dataset, task, count) for task in TASKS]
+    width = LABEL + count * (SIDE + GAP)
+    height = sum(block.height + 3 * GAP for block in blocks)
+    sheet = Image.new("RGB", (width, height), "white")
+    top = 0
+    for block in blocks:
+        sheet.paste(block, (0, top))
+        top += block.height + 3 * GAP
+    return sheet
+
+
+def _block(
+    reader: Reader, out: Path, suite: str, dataset: str, task: str, count: int
+) -> Image.Image:
+    samples = gallery.samples(reader, suite, dataset, task)
+    fingerprint = str(samples["dataset_fingerprint"].iloc[0])
+    outputs = gallery.outputs(reader, suite, dataset, task, fingerprint)
+    chosen = samples.iloc[np.linspace(0, len(samples) - 1, count).round().astype(int)]
+    pairs = zip(outputs["model"], outputs["kind"], strict=True)
+    models = [m for m in queries.model_order(dict.fromkeys(pairs)) if m not in _HIDDEN]
+    paths = {(r["model"], r["sample_id"]): r["path"] for r in outputs.to_dict("records")}
+    rows: list[tuple[str, list[str | None]]] = [
+        (f"{task}: condition", list(chosen["condition_path"]))
+    ]
+    for model in models:
+        found = [paths.get((model, sample)) for sample in chosen["sample_id"]]
+        if any(isinstance(path, str) for path in found):
+            rows.append((model, found))
+    rows.append(("truth", list(chosen["target_path"])))
+    return _draw(out, rows)
+
+
+def _draw(out: Path, rows: Sequence[tuple[str, Sequence[str | None]]]) -> Image.Image:
+    columns = len(rows[0][1])
+    block = Image.new("RGB", (LABEL + columns * (SIDE + GAP), len(rows) * (SIDE + GAP)), "white")
+    pen = ImageDraw.Draw(block)
+    for y, (name, paths) in enumerate(rows):
+        pen.text((4, y * (SIDE + GAP) + SIDE // 2 - 6), name, fill="black")
+        for x, path in enumerate(paths):
+            if isinstance(path, str):
+                place = (LABEL + x * (SIDE + GAP), y * (SIDE + GAP))
+                block.paste(Image.fromarray(_enlarged(out / path)), place)
+    return block
+
+
+def _enlarged(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST))
+
+
+def main() -> None:
+    """Read the arguments and write the picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("picture", type=Path, help="PNG to write")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"), help="folder of the results store"
+    )
+    parser.add_argument("--samples", type=int, default=7, help="samples a task (default: 7)")
+    options = parser.parse_args()
+    reader = Reader(options.out)
+    sheet = make_sheet(reader, options.out, "scenes", "scenes", options.samples)
+    options.picture.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(options.picture, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
