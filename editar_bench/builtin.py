@@ -37,6 +37,16 @@ TASKS: Final[Table] = {
         "tasks.segmentation:SceneSegmentation",
         "a picture from a palette label map and a caption",
     ),
+    "edit/scenes-validation": ("tasks.edit:SceneEditValidation", "for tuning, never for a result"),
+    "depth/scenes-validation": (
+        "tasks.depth:SceneDepthValidation",
+        "for tuning, never for a result",
+    ),
+    "edge/scenes-validation": ("tasks.edge:SceneEdgeValidation", "for tuning, never for a result"),
+    "segmentation/scenes-validation": (
+        "tasks.segmentation:SceneSegmentationValidation",
+        "for tuning, never for a result",
+    ),
 }
 
 _METRIC_FILES: Final[Mapping[str, Mapping[str, str]]] = {

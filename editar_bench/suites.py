@@ -55,7 +55,7 @@ def choose_suite(suite: str | None, dataset: str | None) -> Suite:
         if suite is None:
             everything = tuple(MODELS.names())
             return Suite(
-                name=dataset, dataset=dataset, models=everything, summary="a plugin's data"
+                name=dataset, dataset=dataset, models=everything, summary="a data set of no suite"
             )
         raise UserError(
             f"Data set '{dataset}' is no part of the suite '{suite}'; give one of the two."

@@ -42,11 +42,12 @@ class SceneTask:
     task: ClassVar[Task]
     metrics: ClassVar[Sequence[str]]
     dataset = "scenes"
+    default_split: ClassVar[BuiltSplit] = "test"
 
     def __init__(
-        self, split: BuiltSplit = "test", folder: Path | None = None, size: int = IMAGE_SIZE
+        self, split: BuiltSplit | None = None, folder: Path | None = None, size: int = IMAGE_SIZE
     ) -> None:
-        self.split = split
+        self.split = split or type(self).default_split
         self.folder = folder or data_folder()
         self.size = size
 

@@ -11,3 +11,10 @@ class SceneDepth(SceneTask):
 
     task = Task.DEPTH
     metrics = ("depth_rmse", *COMMON)
+
+
+class SceneDepthValidation(SceneDepth):
+    """The same on the validation split: for tuning, never for a result."""
+
+    dataset = "scenes-validation"
+    default_split = "validation"

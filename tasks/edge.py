@@ -11,3 +11,10 @@ class SceneEdge(SceneTask):
 
     task = Task.EDGE
     metrics = ("edge_f1", "edge_f1_exact", "edge_ssim", *COMMON)
+
+
+class SceneEdgeValidation(SceneEdge):
+    """The same on the validation split: for tuning, never for a result."""
+
+    dataset = "scenes-validation"
+    default_split = "validation"

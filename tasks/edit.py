@@ -27,3 +27,10 @@ class SceneEdit(SceneTask):
         "clip_edited",
         *COMMON,
     )
+
+
+class SceneEditValidation(SceneEdit):
+    """The same on the validation split: for tuning, never for a result."""
+
+    dataset = "scenes-validation"
+    default_split = "validation"

@@ -11,3 +11,10 @@ class SceneSegmentation(SceneTask):
 
     task = Task.SEGMENTATION
     metrics = ("seg_miou", *COMMON)
+
+
+class SceneSegmentationValidation(SceneSegmentation):
+    """The same on the validation split: for tuning, never for a result."""
+
+    dataset = "scenes-validation"
+    default_split = "validation"

@@ -168,7 +168,12 @@ def test_ctrl_c_is_one_sentence_and_the_run_goes_on_later(
     out = tmp_path / "out"
     command = [sys.executable, "-m", "editar_bench.cli", *RUN, "--model", "slow", "--out", str(out)]
     process = subprocess.Popen(
-        command, env=plugin | {"DUMMY_SECONDS": "0.5"}, stderr=subprocess.PIPE, text=True
+        command,
+        env=plugin | {"DUMMY_SECONDS": "0.5"},
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs, and so what they start, ignore Ctrl-C; a user's command does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     parts = out / "parts" / "output"
     deadline = time.monotonic() + 60

@@ -99,3 +99,25 @@ def test_a_truth_made_into_another_record_keeps_the_rest(small, tmp_path):
     for field in dataclasses.fields(plain):
         if field.name != "truth":
             np.testing.assert_equal(getattr(rich, field.name), getattr(plain, field.name))
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_validation_is_a_data_set_of_its_own(kind):
+    from editar_bench.registry import TASKS as registered
+
+    name = kind.task.value
+    tuning = registered.get(f"{name}/scenes-validation")()
+    assert (tuning.dataset, tuning.split, tuning.metrics) == (
+        "scenes-validation",
+        "validation",
+        kind.metrics,
+    )
+    final = registered.get(f"{name}/scenes")()
+    assert (final.dataset, final.split) == ("scenes", "test")
+
+
+def test_seen_and_unseen_are_spread_evenly():
+    order = _scenes.spread(250)
+    assert sorted(order) == list(range(250))
+    assert sum(index >= 175 for index in order[:50]) == 15
+    assert _scenes.spread(3) == [0, 1, 2]
