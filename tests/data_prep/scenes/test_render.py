@@ -82,19 +82,20 @@ def test_ground_depth_and_sky():
     assert (rendering.normal[0][ground] == torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)).all()
 
 
+def every_candidate(packed, rays):
+    pixels = torch.ones((*packed.shape_BO.shape, rays.x_BWS.shape[1] ** 2), dtype=torch.bool)
+    return (pixels & (packed.shape_BO >= 0)[..., None]).nonzero(as_tuple=True)
+
+
+def every_shadow_pair(packed, b_N, point_N3, slack_N):
+    return (packed.shape_BO[b_N] >= 0).nonzero(as_tuple=True)
+
+
 def test_sifting_pixels_by_bounding_spheres_loses_nothing(monkeypatch):
     scenes = _train_scenes(6)
     sifted = render(scenes, SIZE, dtype=torch.float64)
-
-    def everything(packed, rays):
-        pixels = torch.ones((*packed.shape_BO.shape, rays.x_BWS.shape[1] ** 2), dtype=torch.bool)
-        return (pixels & (packed.shape_BO >= 0)[..., None]).nonzero(as_tuple=True)
-
-    def every_pair(packed, b_N, point_N3, slack_N):
-        return (packed.shape_BO[b_N] >= 0).nonzero(as_tuple=True)
-
-    monkeypatch.setattr(module, "_candidates", everything)
-    monkeypatch.setattr(module, "_passes", every_pair)
+    monkeypatch.setattr(module, "_candidates", every_candidate)
+    monkeypatch.setattr(module, "_passes", every_shadow_pair)
     _same(sifted, render(scenes, SIZE, dtype=torch.float64))
 
 

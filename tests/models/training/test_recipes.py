@@ -152,6 +152,21 @@ def test_one_step(make, bank, tokenizer, weights, tmp_path):
     assert len(moved) > len(trained) / 2
 
 
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__[5:])
+def test_one_step_in_bf16_is_near_the_one_in_float32(make, bank, tokenizer, weights, tmp_path):
+    recipe = make(bank=bank, tokenizer=tokenizer, weights=weights, tmp_path=tmp_path)
+    losses = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        module = recipe.build().train()
+        generator = torch.Generator().manual_seed(3)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss, _ = recipe.loss(module, Clock(step=1, share=0.5), generator)
+        loss.backward()
+        losses.append(float(loss.detach()))
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
 def test_generators_stay_within_the_budget(bank, weights):
     vae = KLRecipe(bank, bank).build()
     assert sum(p.numel() for p in vae.parameters()) <= 1.5e6
@@ -343,6 +358,7 @@ def ticking(monkeypatch):
 
     monkeypatch.setattr(trainer_module, "time", Ticks())
     monkeypatch.setattr(trainer_module, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer_module, "faster_in_bf16", lambda device: False)
 
 
 def train(recipe, folder, **settings):
