@@ -16,7 +16,7 @@ from models.adapters.common import NATIVE, check_sizes, generations, number, qui
 from models.weights_manifest import WEIGHTS, checked
 
 STEPS = 20  # published: 100; each step runs the network three times, and the suite must finish on two cores
-GUIDANCE = 7.5  # published
+GUIDANCE = 1.5  # chosen on the validation split among 1.5, 3, 7.5 with image guidance 1.0, 1.5 (published: 7.5)
 IMAGE_GUIDANCE = 1.5  # published
 _UNTRAINED = "InstructPix2Pix was trained on instruction edits only and never saw a {} as input"
 
@@ -26,6 +26,7 @@ class InstructPix2PixScenes:
 
     name = "instruct-pix2pix-scenes"
     kind: Literal["measured"] = "measured"
+    ceiling = "codec-kl"  # its own decoder's row, which does not exist yet: no gap rather than a wrong one
     capabilities: ClassVar[Mapping[Task, Capability]] = {
         Task.EDIT: NATIVE,
         Task.DEPTH: Capability(how=How.NO, reason=_UNTRAINED.format("depth map")),
