@@ -39,7 +39,7 @@ def _check(path: Path, expected: tuple[int, int]) -> None:
         with Image.open(path) as image:
             size = image.size
             image.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(
             f"{path} cannot be read as a picture; write it again. Nothing was stored."
         ) from error

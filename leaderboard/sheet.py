@@ -6,6 +6,7 @@ python -m leaderboard.sheet --out results docs/samples.png
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from editar_bench.store import Reader
+from editar_bench.store import Reader, UserError
 from leaderboard import gallery, queries
 
-SIDE = 96  # pixels that a sample takes; small pictures are enlarged without smoothing
+SIDE = 128  # pixels that a sample takes; small pictures are enlarged without smoothing
 LABEL = 150  # pixels left of a row for its name
 GAP = 6
 TASKS = ("edit", "depth", "edge", "segmentation")
@@ -25,7 +26,8 @@ _HIDDEN = frozenset({"oracle", "shuffled", "blank", "copy-source"})  # say nothi
 
 def make_sheet(reader: Reader, out: Path, suite: str, dataset: str, count: int) -> Image.Image:
     """The first `count` samples of every task: condition, models in the order of the pages, truth."""
-    blocks = [_block(reader, out, suite, dataset, task, count) for task in TASKS]
+    made = (_block(reader, out, suite, dataset, task, count) for task in TASKS)
+    blocks = [block for block in made if block is not None]
     width = LABEL + count * (SIDE + GAP)
     height = sum(block.height + 3 * GAP for block in blocks)
     sheet = Image.new("RGB", (width, height), "white")
@@ -38,8 +40,10 @@ def make_sheet(reader: Reader, out: Path, suite: str, dataset: str, count: int) 
 
 def _block(
     reader: Reader, out: Path, suite: str, dataset: str, task: str, count: int
-) -> Image.Image:
+) -> Image.Image | None:
     samples = gallery.samples(reader, suite, dataset, task)
+    if samples.empty:
+        return None
     fingerprint = str(samples["dataset_fingerprint"].iloc[0])
     outputs = gallery.outputs(reader, suite, dataset, task, fingerprint)
     chosen = samples.iloc[np.linspace(0, len(samples) - 1, count).round().astype(int)]
@@ -84,8 +88,10 @@ def main() -> None:
     )
     parser.add_argument("--samples", type=int, default=7, help="samples a task (default: 7)")
     options = parser.parse_args()
-    reader = Reader(options.out)
-    sheet = make_sheet(reader, options.out, "scenes", "scenes", options.samples)
+    try:
+        sheet = make_sheet(Reader(options.out), options.out, "scenes", "scenes", options.samples)
+    except UserError as error:
+        sys.exit(str(error))
     options.picture.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(options.picture, optimize=True)
 

@@ -54,11 +54,15 @@ class SceneExamples(Sequence[Example]):
         return int(height)
 
     def fingerprint(self) -> str:
-        """sha256 of ids, texts and decoded pictures, whatever the file format's version."""
+        """sha256 of all that models and metrics read, whatever the file format's version."""
         digest = hashlib.sha256()
         for example in self:
-            digest.update("\0".join((example.id, example.prompt, example.category)).encode())
+            texts = (example.id, example.prompt, example.category, *example.slices)
+            captions = (example.source_caption or "", example.target_caption or "")
+            digest.update("\0".join((*texts, *captions)).encode())
             digest.update(picture_hash(example).encode())
+            for array in (example.edit_mask, *example.truth.values()):
+                digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
 

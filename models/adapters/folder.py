@@ -56,7 +56,7 @@ class FolderOfPictures:
         try:
             with Image.open(path) as image:
                 picture = np.asarray(image.convert("RGB"), dtype=np.uint8)
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{path} cannot be read as a picture; write it again.") from error
         if picture.shape != example.condition.shape:
             height, width = picture.shape[:2]

@@ -21,8 +21,10 @@ def main(arguments: list[str]) -> int:
         raise UserError(
             f"train: there is no network '{unknown[0]}'; choose all or one of {', '.join(SHARES)}"
         )
-    if options.minutes <= 0:
-        raise UserError("train: --minutes must be more than 0")
+    if not 0 < options.minutes < float("inf"):
+        raise UserError(f"train: --minutes is {options.minutes}; it must be a number above 0")
+    if options.edits < 0:
+        raise UserError(f"train: --edits is {options.edits}; it must be a number above 0")
     _train(options, names)
     return 0
 
@@ -30,12 +32,11 @@ def main(arguments: list[str]) -> int:
 def _train(options: argparse.Namespace, names: list[str]) -> None:
     import torch
 
+    from models.training.references import make_references
     from models.training.trainer import Trainer
     from models.weights_manifest import write_manifest
 
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device(options.device)
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
     train_edits, evaluator_edits = _BANKS[torch.device(device).type]
     campaign = Campaign(
@@ -48,6 +49,8 @@ def _train(options: argparse.Namespace, names: list[str]) -> None:
     whole = sum(SHARES[name] for name in names)
     for name in names:
         target = campaign.folder(name)
+        # The teacher is not shipped: there is nothing to continue.
+        earlier = target if options.from_weights and name != "teacher" else None
         trainer = Trainer(
             campaign.recipe(name),
             options.minutes * SHARES[name] / whole,
@@ -55,10 +58,25 @@ def _train(options: argparse.Namespace, names: list[str]) -> None:
             target,
             device=device,
             seed=options.seed,
-            continue_from=target if options.from_weights else None,
+            continue_from=earlier,
         )
         trainer.run()
         write_manifest(campaign.weights)
+        if name == "segmenter":  # the reference embeddings are its own
+            make_references(campaign.judges)
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    available = torch.cuda.is_available()
+    if wanted == "auto":
+        return "cuda" if available else "cpu"
+    if wanted not in ("cpu", "cuda"):
+        raise UserError(f"train: there is no device '{wanted}'; choose auto, cpu or cuda")
+    if wanted == "cuda" and not available:
+        raise UserError("train: --device cuda, but this machine has no CUDA device; leave it out")
+    return wanted
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes",
         type=float,
         default=120.0,
-        help="wall time for all that is trained (default: 120)",
+        help="minutes of training steps, all networks together (default: 120)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")

@@ -1,7 +1,7 @@
 """Recipe of the shared codec: pictures and condition pictures, plain and multi-scale quantization in turn.
 
 The first part of the budget trains without quantization, so that the codebook can start from latents that
-mean something; after that dead codes are revived from current latents (`baselines` 7.5: every 50 steps).
+mean something; after that dead codes are revived from current latents every 50 steps.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class CodecRecipe:
             "multiscale": multiscale,
         }
         self._latents_MC: Tensor | None = None
+        self._continued = False  # from shipped weights, whose codebook must not be drawn anew
 
     def build(self) -> nn.Module:
         """A fresh codec."""
@@ -71,7 +72,7 @@ class CodecRecipe:
         images, weight = images.to(device), weight.to(device)
         latents = module.latents(images)
         self._latents_MC = latents.detach().permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
-        if clock.share < UNQUANTIZED_SHARE:
+        if clock.share < UNQUANTIZED_SHARE and not self._continued:
             restored, quantizer_loss = module.reconstruct(latents), latents.new_zeros(())
         else:
             self._revive(module, clock, generator)
@@ -104,6 +105,8 @@ class CodecRecipe:
     def _revive(self, module: Codec, clock: Clock, generator: torch.Generator) -> None:
         """Fill the codebook from latents when quantization starts, and its dead codes from then on."""
         quantizer = module.quantize
+        if self._continued and bool((quantizer.codebook_used < 0).any()):
+            return  # until the window is full, codes of the shipped codebook only look dead
         fresh = bool((quantizer.codebook_used < 0).all())
         if self._latents_MC is not None and (fresh or clock.step % REVIVE_STEPS == 0):
             revive(quantizer.embedding.weight.data, quantizer.usage(), self._latents_MC, generator)
@@ -145,6 +148,7 @@ class CodecRecipe:
             folder / "codec.safetensors", json.loads((folder / "config.json").read_text())["vq"]
         )
         module.load_state_dict(shipped.state_dict())
+        self._continued = True
 
     def export(self, module: Codec, folder: Path) -> None:
         """Half precision beside the config."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_prep.scenes.masks import MIN_CHANGED, TOLERANCE
+from editar_bench.errors import UserError
 from editar_bench.types import Picture, Task
 from models.editar.checkpoint import load_codec, load_transformer, save_half
 from models.editar.codec import Codec
@@ -56,7 +57,10 @@ class CodeCache:
         new = np.unique(rows[(table[index, 0] < 0).numpy()])
         if len(new):
             images = rgb(self.bank, new) if kind == "rgb" else condition(self.bank, kind, new)
-            codes = self.codec.encode(images.to(next(self.codec.parameters()).device))
+            device = next(self.codec.parameters()).device
+            # Never in bf16: rounding flips codes, and inference codes in float32.
+            with torch.autocast(device.type, enabled=False):
+                codes = self.codec.encode(images.to(device))
             table[torch.from_numpy(new)] = codes.cpu().to(torch.int16)
         return table[index].long()
 
@@ -99,7 +103,13 @@ class EditARRecipe:
         self.teacher: Teacher | None = None
         if teacher_file is not None:
             self.teacher = Teacher().to(device).eval()
-            self.teacher.load_state_dict(torch.load(teacher_file, weights_only=True))
+            if not teacher_file.is_file():
+                raise UserError(
+                    f"editar: there is no teacher at {teacher_file}; `editar-bench train teacher` makes it"
+                )
+            self.teacher.load_state_dict(
+                torch.load(teacher_file, map_location="cpu", weights_only=True)
+            )
         self._train_codes = CodeCache(train, self.codec)
         self._validation_codes = CodeCache(validation, self.codec)
         self._edits = visible_edits(train)
@@ -194,7 +204,8 @@ class EditARRecipe:
         """Continue from shipped weights; the alignment starts afresh."""
         config = json.loads((folder / "config.json").read_text())["transformer"]
         shipped = load_transformer(folder / "transformer.safetensors", config)
-        module.load_state_dict(shipped.state_dict(), strict=False)
+        fresh = {k: v for k, v in module.state_dict().items() if k.startswith("alignment.")}
+        module.load_state_dict(shipped.state_dict() | fresh)
 
     def export(self, module: Transformer, folder: Path) -> None:
         """Transformer in half precision, without the alignment, beside a config that names codec and text."""

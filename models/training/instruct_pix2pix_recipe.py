@@ -94,7 +94,9 @@ class LatentCache:
         """Mean and standard deviation, float32 (B, C, H, W) each, on the CPU."""
         new = np.unique(rows[~self._known[rows]])
         if len(new):
-            posterior = self.vae.encode(rgb(self.bank, new).to(self.vae.device)).latent_dist
+            device = self.vae.device
+            with torch.autocast(device.type, enabled=False):  # kept for the whole run: exact
+                posterior = self.vae.encode(rgb(self.bank, new).to(device)).latent_dist
             moments = torch.cat([posterior.mean, posterior.std], dim=1).half().cpu()
             if self._moments is None:
                 self._moments = moments.new_zeros((len(self._known), *moments.shape[1:]))

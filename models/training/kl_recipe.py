@@ -180,6 +180,8 @@ def half_copy(module: nn.Module) -> Any:
     for name, tensor in copy.state_dict().items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ValueError(f"{name} has values that half precision cannot hold")
+    if hasattr(copy, "register_to_config"):
+        copy.register_to_config(_name_or_path="")  # the folder it was loaded from concerns nobody
     return copy
 
 

@@ -26,7 +26,8 @@ _BATCH = 100
 @torch.no_grad()
 def make_references(folder: Path = DEFAULT_FOLDER) -> None:
     """Render, embed and store; deterministic up to the renderer's float32."""
-    segmenter = load_segmenter("cpu")
+    load_segmenter.cache_clear()  # the one trained a moment ago, not one that this process read before
+    segmenter = load_segmenter("cpu", folder)
     progress = Progress("reference renders", REFERENCE_SIZE)
     embeddings = []
     for start in range(0, REFERENCE_SIZE, _BATCH):

@@ -122,14 +122,15 @@ class Trainer:
             clock.samples += self.recipe.batch_size
             for name, value in {"loss": float(loss.detach()), **parts}.items():
                 running[name] = 0.98 * running.get(name, value) + 0.02 * value
-            clock.seconds += time.monotonic() - started
+            spent = time.monotonic() - started
+            clock.seconds += spent
             if clock.share >= len(self.curve) / self.points:
                 self._measure(module, running)
             if time.monotonic() - saved > _CHECKPOINT_SECONDS:
                 self._save(module, optimizer, generator)
                 saved = time.monotonic()
             text = "  ".join(f"{k} {v:.3f}" for k, v in running.items())
-            progress.step(time.monotonic() - started, f"{clock.samples} samples  {text}")
+            progress.step(spent, f"{clock.samples} samples  {text}")
         self._save(module, optimizer, generator)
         progress.close()
 
@@ -155,6 +156,8 @@ class Trainer:
             "generator": generator.get_state(),
             "torch": torch.get_rng_state(),
             "clock": [self.clock.step, self.clock.samples, self.clock.seconds],
+            "continued": self.continue_from is not None,
+            "finished": self.clock.seconds >= self.minutes * 60,
             "curve": self.curve,
         }
         temporary = self.folder / "checkpoint.part"
@@ -168,6 +171,9 @@ class Trainer:
         if not path.exists():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
+        # A continuation goes on from its own checkpoint only, not from that of the run whose weights it continues.
+        if self.continue_from is not None and (state["finished"] or not state["continued"]):
+            return
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         generator.set_state(state["generator"].cpu())

@@ -392,3 +392,11 @@ def test_continuing_from_weights_counts_all_samples(ticking, tmp_path):
     record = json.loads((tmp_path / "b" / "weights" / "line.training.json").read_text())
     assert record["samples_over_all_runs"] == 80
     assert [run["seed"] for run in record["runs"]] == [0, 1]
+
+
+def test_continuing_in_the_folder_of_the_finished_run_trains_anew(ticking, tmp_path):
+    train(_Line(), tmp_path)
+    train(_Line(), tmp_path, continue_from=tmp_path / "weights", seed=1)
+    record = json.loads((tmp_path / "weights" / "line.training.json").read_text())
+    assert [run["samples"] for run in record["runs"]] == [40, 40]
+    assert record["samples_over_all_runs"] == 80
