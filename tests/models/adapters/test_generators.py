@@ -21,7 +21,10 @@ from tests.models.making import example, noise, write_editar, write_instruct_pix
 
 BATCH = [example(i) for i in range(3)]
 CONTEXT = Context(device="cpu", examples=BATCH)
-SETTINGS = {EditarScenes: {"guidance": 2.0}, InstructPix2PixScenes: {"steps": 2}}
+SETTINGS = {
+    EditarScenes: {"guidance": 2.0, "temperature": 1.0},
+    InstructPix2PixScenes: {"steps": 2},
+}
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +142,7 @@ def test_editar_reads_the_string_of_its_task(monkeypatch):
     depth = f"Given the depth image, generate an image following the description: {text}"
     assert seen["prompts"] == [text, depth]
     assert {k: seen[k] for k in ("guidance", "temperature", "top_k", "top_p")} == {
-        "guidance": 2.0, "temperature": 1.0, "top_k": 1000, "top_p": 1.0,
+        "guidance": 2.0, "temperature": editar.TEMPERATURE, "top_k": 1000, "top_p": 1.0,
     }  # fmt: skip
 
 
