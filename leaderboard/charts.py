@@ -39,7 +39,10 @@ def interval_chart(frame: pd.DataFrame, column: Column) -> alt.LayerChart | alt.
     )
     order = list(frame["model"])
     base = alt.Chart(frame).encode(
-        y=alt.Y("model:N", sort=order, title=None, axis=alt.Axis(labelLimit=260)), color=color
+        y=alt.Y(
+            "model:N", sort=order, title=None, axis=alt.Axis(labelLimit=260, labelOverlap=False)
+        ),
+        color=color,
     )
     lines = base.mark_rule(strokeWidth=2.5, opacity=0.55).encode(
         x=alt.X("low:Q", title=title, scale=alt.Scale(zero=False)), x2="high:Q"
@@ -47,4 +50,6 @@ def interval_chart(frame: pd.DataFrame, column: Column) -> alt.LayerChart | alt.
     dots = base.mark_circle(size=90, opacity=1).encode(
         x="value:Q", tooltip=["model", "kind", "value", "low", "high", "samples"]
     )
-    return alt.layer(lines, dots).properties(width="container", height=max(90, 30 * len(frame)))
+    return alt.layer(lines, dots).properties(
+        width="container", height=max(90, 34 * len(frame) + 50)
+    )
