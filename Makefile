@@ -50,8 +50,8 @@ test: lint
 
 lock:
 	{ echo "# Exact versions for Linux, Python 3.11 and 3.12 (both resolve to this list). Made by: make lock"; \
-	  uv pip compile pyproject.toml --extra dev --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	  uv pip compile pyproject.toml --extra dev --python-version 3.11 \
 	  --no-annotate --no-header --quiet; } > requirements.lock.new
-	uv pip compile pyproject.toml --extra dev --python-version 3.12 --no-emit-index-url --no-emit-find-links \
+	uv pip compile pyproject.toml --extra dev --python-version 3.12 \
 	  --no-annotate --no-header --quiet | diff - <(tail -n +2 requirements.lock.new)
 	mv requirements.lock.new requirements.lock

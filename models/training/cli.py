@@ -9,7 +9,7 @@ from pathlib import Path
 from editar_bench.errors import UserError
 from models.training.campaign import SHARES, Campaign
 
-_BANKS = {"cpu": (10240, 6144), "cuda": (131072, 65536)}  # edits for generators and for evaluators
+_BANKS = {"cpu": (20480, 6144), "cuda": (131072, 65536)}  # edits for generators and for evaluators
 
 
 def main(arguments: list[str]) -> int:

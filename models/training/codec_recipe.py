@@ -20,13 +20,18 @@ from models.editar.checkpoint import load_codec, save_half
 from models.editar.codec import Codec, CodecConfig
 from models.editar.quantizer import revive
 from models.training.bank import Bank
-from models.training.data import CONDITIONS, condition, grid, pick, rgb, to_pictures
+from models.training.data import (
+    CONDITION_SHARE,
+    CONDITIONS,
+    OBJECT_WEIGHT,
+    condition,
+    grid,
+    mixed_batch,
+    rgb,
+    to_pictures,
+)
 from models.training.trainer import Clock
 
-OBJECT_WEIGHT = (
-    6.0  # of pixels of objects in a picture, of edge and object pixels in a condition picture
-)
-CONDITION_SHARE = 1 / 3  # of the pictures of a batch
 UNQUANTIZED_SHARE = 0.10  # of the budget
 REVIVE_STEPS = 50
 QUANTIZER_WEIGHT = 1.0
@@ -43,8 +48,8 @@ class CodecRecipe:
         train: Bank,
         validation: Bank,
         *,
-        learning_rate: float = 1e-3,
-        batch_size: int = 6,  # small: at these budgets the number of steps is what counts
+        learning_rate: float = 2e-3,
+        batch_size: int = 8,  # small: at these budgets the number of steps is what counts
         multiscale: bool = True,
     ) -> None:
         self.config, self.train, self.validation = config, train, validation
@@ -67,7 +72,7 @@ class CodecRecipe:
         self, module: Codec, clock: Clock, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
         """Weighted L1 + 2 L2 of the reconstruction, plus the quantizer's loss, in one of the two modes."""
-        images, weight = self._batch(generator)
+        images, weight = mixed_batch(self.train, self.batch_size, generator)
         device = next(module.parameters()).device
         images, weight = images.to(device), weight.to(device)
         latents = module.latents(images)
@@ -87,20 +92,6 @@ class CodecRecipe:
             "quantizer": float(quantizer_loss.detach()),
         }
         return picture_loss + QUANTIZER_WEIGHT * quantizer_loss, parts
-
-    def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Pictures, a third of them condition pictures, and the weight of every pixel (B, 1, H, W)."""
-        rows = pick(2 * len(self.train), self.batch_size, generator)
-        n = round(self.batch_size * CONDITION_SHARE)
-        images = [rgb(self.train, rows[n:])]
-        for kind, part in zip(CONDITIONS, np.array_split(rows[:n], len(CONDITIONS)), strict=True):
-            images.append(condition(self.train, kind, part))
-        edge_rows = np.array_split(rows[:n], len(CONDITIONS))[1]
-        marked = self.train.maps["label"][np.concatenate([rows[n:], rows[:n]])] >= 2
-        first = len(rows) - n + len(np.array_split(rows[:n], len(CONDITIONS))[0])
-        marked[first : first + len(edge_rows)] = self.train.maps["edge"][edge_rows] > 0
-        weight = 1 + (OBJECT_WEIGHT - 1) * torch.from_numpy(marked).float()[:, None]
-        return torch.cat(images).contiguous(memory_format=torch.channels_last), weight
 
     def _revive(self, module: Codec, clock: Clock, generator: torch.Generator) -> None:
         """Fill the codebook from latents when quantization starts, and its dead codes from then on."""

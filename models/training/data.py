@@ -13,6 +13,8 @@ from editar_bench.conditions import SCENES_PALETTE
 from models.training.bank import Bank
 
 CONDITIONS = ("depth", "edge", "segmentation")
+CONDITION_SHARE = 1 / 3  # of the pictures that a codec is trained on
+OBJECT_WEIGHT = 6.0  # of pixels of objects, and of edges in edge pictures, in a codec's loss
 
 
 def to_tensor(pictures_BHW3: NDArray[np.uint8]) -> Tensor:
@@ -45,6 +47,26 @@ def condition(bank: Bank, kind: str, rows: Sequence[int] | NDArray[np.int64]) ->
 def pick(count: int, n: int, generator: torch.Generator) -> NDArray[np.int64]:
     """N random indices below `count`."""
     return torch.randint(count, (n,), generator=generator).numpy()
+
+
+def mixed_batch(bank: Bank, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pictures (B, 3, H, W), a third of them condition pictures, and their pixel weights (B, 1, H, W).
+
+    Pixels of objects weigh more; in edge pictures it is the edges. The kind of each condition picture is drawn, so that
+    small batches leave no kind out.
+    """
+    rows = pick(2 * len(bank), size, generator)
+    conditions, pictures = np.split(rows, [round(size * CONDITION_SHARE)])
+    kinds = pick(len(CONDITIONS), len(conditions), generator)
+    images, marked = [rgb(bank, pictures)], [bank.maps["label"][pictures] >= 2]
+    for index, kind in enumerate(CONDITIONS):
+        part = conditions[kinds == index]
+        images.append(condition(bank, kind, part))
+        marked.append(
+            bank.maps["edge"][part] > 0 if kind == "edge" else bank.maps["label"][part] >= 2
+        )
+    weight = 1 + (OBJECT_WEIGHT - 1) * torch.from_numpy(np.concatenate(marked)).float()[:, None]
+    return torch.cat(images).contiguous(memory_format=torch.channels_last), weight
 
 
 def grid(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

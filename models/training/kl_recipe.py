@@ -21,14 +21,22 @@ from data_prep.scenes.constants import IMAGE_SIZE
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
 from models.training.bank import Bank
-from models.training.codec_recipe import OBJECT_WEIGHT, psnr
-from models.training.data import CONDITIONS, condition, grid, pick, rgb, to_pictures
+from models.training.codec_recipe import psnr
+from models.training.data import (
+    CONDITION_SHARE,
+    CONDITIONS,
+    OBJECT_WEIGHT,
+    condition,
+    grid,
+    mixed_batch,
+    rgb,
+    to_pictures,
+)
 from models.training.trainer import Clock
 
 CHANNELS = (24, 48, 80)  # two halvings: 64 px become 16 x 16 latents
 LATENT_CHANNELS = 4
 KL_WEIGHT = 1e-4  # of the divergence per latent value; pulls the spread of the latents to about 1
-CONDITION_SHARE = 1 / 3  # of the pictures of a batch
 _SCALE_PICTURES = 384  # whose latents the scaling factor is measured on
 
 
@@ -121,23 +129,6 @@ class KLRecipe:
         std = latent_std(module, self.train, _SCALE_PICTURES)
         shipped.register_to_config(scaling_factor=round(1 / std, 5))
         shipped.save_pretrained(str(folder), safe_serialization=True)
-
-
-def mixed_batch(bank: Bank, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Pictures (B, 3, H, W), a third of them condition pictures, and their pixel weights (B, 1, H, W).
-
-    Pixels of objects weigh more; in edge pictures it is the edges.
-    """
-    rows = pick(2 * len(bank), size, generator)
-    conditions, pictures = np.split(rows, [round(size * CONDITION_SHARE)])
-    images, marked = [rgb(bank, pictures)], [bank.maps["label"][pictures] >= 2]
-    for kind, part in zip(CONDITIONS, np.array_split(conditions, len(CONDITIONS)), strict=True):
-        images.append(condition(bank, kind, part))
-        marked.append(
-            bank.maps["edge"][part] > 0 if kind == "edge" else bank.maps["label"][part] >= 2
-        )
-    weight = 1 + (OBJECT_WEIGHT - 1) * torch.from_numpy(np.concatenate(marked)).float()[:, None]
-    return torch.cat(images).contiguous(memory_format=torch.channels_last), weight
 
 
 def load_autoencoder(folder: Path) -> AutoencoderKL:

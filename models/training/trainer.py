@@ -19,21 +19,27 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from editar_bench.errors import UserError
 from editar_bench.types import Picture
+from models.training.muon import Muon, hidden_matrices
 from models.training.progress import Progress
 
 WARM_UP = 0.03  # of the budget
+MUON_LEARNING_RATE = 0.02  # of every recipe's hidden matrices; a recipe's own rate is AdamW's, for the rest
 BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.05  # on tensors of two or more dimensions
 CLIP_NORM = 1.0
 _CHECKPOINT_SECONDS = 120.0
 
 
+Optimizers = list[torch.optim.Optimizer]
+
+
 class Recipe(Protocol):
     """What to train: the network, its loss on the stream, how to judge it, where its files go."""
 
     name: str
-    learning_rate: float
+    learning_rate: float  # of AdamW, which trains all but the hidden matrices
     batch_size: int
     settings: dict[str, Any]  # everything chosen, committed beside the weights
 
@@ -89,17 +95,17 @@ class Trainer:
         module = self.recipe.build().to(self.device)
         if self.continue_from is not None:
             self.recipe.load(module, self.continue_from)
-        optimizer = torch.optim.AdamW(_groups(module), lr=self.recipe.learning_rate, betas=BETAS)
+        optimizers = make_optimizers(module, self.recipe.learning_rate, self.device)
         generator = torch.Generator().manual_seed(self.seed)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._restore(module, optimizer, generator)
-        self._loop(module, optimizer, generator)
+        self._restore(module, optimizers, generator)
+        self._loop(module, optimizers, generator)
         self._measure(module)
         self.recipe.export(module.eval(), self.weights)
         self._write_record(module)
 
     def _loop(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+        self, module: nn.Module, optimizers: Optimizers, generator: torch.Generator
     ) -> None:
         budget, clock = self.minutes * 60, self.clock
         bf16 = faster_in_bf16(self.device)
@@ -110,14 +116,16 @@ class Trainer:
             started = time.monotonic()
             module.train()
             clock.share = clock.seconds / budget
-            for group in optimizer.param_groups:
-                group["lr"] = self.recipe.learning_rate * learning_rate_share(clock.share)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["full_lr"] * learning_rate_share(clock.share)
+                optimizer.zero_grad(set_to_none=True)
             with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=bf16):
                 loss, parts = self.recipe.loss(module, clock, generator)
-            optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(module.parameters(), CLIP_NORM)
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             clock.step += 1
             clock.samples += self.recipe.batch_size
             for name, value in {"loss": float(loss.detach()), **parts}.items():
@@ -127,11 +135,11 @@ class Trainer:
             if clock.share >= len(self.curve) / self.points:
                 self._measure(module, running)
             if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                self._save(module, optimizer, generator)
+                self._save(module, optimizers, generator)
                 saved = time.monotonic()
             text = "  ".join(f"{k} {v:.3f}" for k, v in running.items())
             progress.step(spent, f"{clock.samples} samples  {text}")
-        self._save(module, optimizer, generator)
+        self._save(module, optimizers, generator)
         progress.close()
 
     def _measure(self, module: nn.Module, running: dict[str, float] | None = None) -> None:
@@ -148,11 +156,11 @@ class Trainer:
             Image.fromarray(sheet).save(self.folder / "sheet.png")
 
     def _save(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+        self, module: nn.Module, optimizers: Optimizers, generator: torch.Generator
     ) -> None:
         state = {
             "module": module.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "generator": generator.get_state(),
             "torch": torch.get_rng_state(),
             "clock": [self.clock.step, self.clock.samples, self.clock.seconds],
@@ -165,17 +173,18 @@ class Trainer:
         temporary.rename(self.folder / "checkpoint.pt")
 
     def _restore(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+        self, module: nn.Module, optimizers: Optimizers, generator: torch.Generator
     ) -> None:
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = _read_checkpoint(path, self.device)
         # A continuation goes on from its own checkpoint only, not from that of the run whose weights it continues.
         if self.continue_from is not None and (state["finished"] or not state["continued"]):
             return
         module.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         generator.set_state(state["generator"].cpu())
         torch.set_rng_state(state["torch"].cpu())
         self.clock.step, self.clock.samples, self.clock.seconds = state["clock"]
@@ -198,6 +207,7 @@ class Trainer:
             "bf16": faster_in_bf16(self.device),
             "seed": self.seed,
             "learning_rate": self.recipe.learning_rate,
+            "muon_learning_rate": MUON_LEARNING_RATE,
             "batch_size": self.recipe.batch_size,
             "settings": self.recipe.settings,
             "curve": [{k: round(v, 5) for k, v in point.items()} for point in self.curve],
@@ -234,12 +244,41 @@ def faster_in_bf16(device: str) -> bool:
     return seconds(torch.bfloat16) < seconds(torch.float32)
 
 
-def _groups(module: nn.Module) -> list[dict[str, Any]]:
-    trained = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+def make_optimizers(module: nn.Module, learning_rate: float, device: str) -> Optimizers:
+    """Muon for the hidden matrices, if there are any, and AdamW at `learning_rate` for everything else.
+
+    Each group keeps its undiminished rate under "full_lr".
+    """
+    hidden = hidden_matrices(module)
+    known = {id(p) for p in hidden}
+    rest = [p for p in module.parameters() if p.requires_grad and id(p) not in known]
+    groups = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
     ]
+    optimizers: Optimizers = [torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS)]
+    if hidden:
+        dtype = torch.bfloat16 if faster_in_bf16(device) else torch.float32
+        optimizers.append(Muon(hidden, MUON_LEARNING_RATE, dtype))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["full_lr"] = group["lr"]
+    return optimizers
+
+
+def _read_checkpoint(path: Path, device: str) -> dict[str, Any]:
+    """The state of an earlier call.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return dict(torch.load(path, map_location=device, weights_only=True))
+    except Exception as error:  # a damaged file fails in as many ways as torch has readers
+        raise UserError(
+            f"train: the checkpoint {path} cannot be read ({str(error).splitlines()[0]}); "
+            "delete it to start this network anew"
+        ) from error
 
 
 def _device_name(device: str) -> str:

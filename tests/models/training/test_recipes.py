@@ -19,7 +19,8 @@ from models.editar.config import TransformerConfig
 from models.editar.text import train_tokenizer
 from models.training import trainer as trainer_module
 from models.training.bank import Bank, _record
-from models.training.kl_recipe import KLRecipe, load_autoencoder, mixed_batch, round_trip
+from models.training.data import CONDITIONS, mixed_batch
+from models.training.kl_recipe import KLRecipe, load_autoencoder, round_trip
 from models.training.trainer import Clock, Trainer
 from tests.models.making import write_codec, write_text
 
@@ -175,8 +176,8 @@ def test_generators_stay_within_the_budget(bank, weights):
 
 
 def test_mixed_batch_weighs_what_matters_in_each_kind_of_picture(bank, monkeypatch):
-    rows = np.arange(9)
-    monkeypatch.setattr("models.training.kl_recipe.pick", lambda *_: rows)
+    draws = iter([np.arange(9), np.arange(3)])  # the rows, then the kinds of the condition pictures
+    monkeypatch.setattr("models.training.data.pick", lambda *_: next(draws))
     images, weight = mixed_batch(bank, 9, torch.Generator())
     assert images.shape == (9, 3, IMAGE_SIZE, IMAGE_SIZE)
     # Rows 3...8 as pictures, then depth of row 0, edges of row 1, segmentation of row 2.
@@ -190,6 +191,23 @@ def test_mixed_batch_weighs_what_matters_in_each_kind_of_picture(bank, monkeypat
     assert np.array_equal(heavy[7], bank.maps["edge"][1] > 0)
     assert np.array_equal(heavy[8], bank.maps["label"][2] >= 2)
     assert weight.min() == 1
+
+
+def test_small_mixed_batches_leave_no_kind_of_condition_out(bank, monkeypatch):
+    seen = {kind: 0 for kind in CONDITIONS}
+
+    def count(bank, kind, rows):
+        seen[kind] += len(rows)
+        return condition(bank, kind, rows)
+
+    from models.training.data import condition
+
+    monkeypatch.setattr("models.training.data.condition", count)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(30):
+        assert len(mixed_batch(bank, 6, generator)[0]) == 6
+    assert sum(seen.values()) == 60
+    assert min(seen.values()) > 8
 
 
 def test_autoencoder_exports_unit_latents(bank, tmp_path):
