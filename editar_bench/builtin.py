@@ -21,6 +21,10 @@ MODELS: Final[Table] = {
         "models.adapters.reference:CodecRoundTrip",
         "reference: the truth through the codec",
     ),
+    "codec-kl": (
+        "models.adapters.reference:KlRoundTrip",
+        "reference: the truth through the KL autoencoder of the diffusion baselines",
+    ),
     "copy-source": (
         "models.adapters.reference:CopySource",
         "reference: the condition picture unchanged",

@@ -28,6 +28,7 @@ SUITES = {
             "instruct-pix2pix-scenes",
             "oracle",
             "codec",
+            "codec-kl",
             "copy-source",
             "shuffled",
             "blank",

@@ -6,14 +6,14 @@ import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from editar_bench.contracts import Context
 from editar_bench.errors import UserError
 from editar_bench.types import Capability, Example, Generation, How, Picture, Settings, Task
-from models.adapters.common import check_sizes, everywhere, generations
+from models.adapters.common import check_sizes, everywhere, generations, quiet
 from models.weights_manifest import WEIGHTS, checked
 
 if TYPE_CHECKING:
@@ -111,40 +111,92 @@ class Shuffled(_Reference):
         return truth(self._examples[self._partner[example.id]])
 
 
-class CodecRoundTrip(_Reference):
-    """The truth through the codec of the scenes models: the best they could do."""
+class _RoundTrip(_Reference):
+    """The truth through a decoder; subclasses load it and say what comes back."""
 
-    name = "codec"
+    files: ClassVar[str]  # the folder of the decoder under the weights folder
 
     def __init__(self) -> None:
-        self.fingerprint = checked(WEIGHTS, ["codec"])
-        self._folder: Path = WEIGHTS / "codec"
-        self._codec: Codec | None = None
+        self.fingerprint = checked(WEIGHTS, [self.files])
+        self._folder: Path = WEIGHTS / self.files
+        self._side = 0
         self._device = ""
 
     def setup(self, context: Context) -> None:
-        """Load the codec."""
-        from models.editar.checkpoint import load_codec
-        from models.editar.pipeline import read_config, section
-
-        if self._codec is None or self._device != context.device:
-            vq = section(read_config(self._folder), "vq", self._folder)
-            codec = load_codec(self._folder / "codec.safetensors", vq)
-            self._codec, self._device = codec.to(context.device), context.device
+        """Load the decoder onto the device."""
+        if self._device != context.device:
+            self._side = self._load(context.device)
+            self._device = context.device
 
     def generate(self, batch: Sequence[Example], seeds: Sequence[int]) -> list[Generation]:
-        """Encode and decode the true pictures."""
+        """Encode and decode the true pictures; the seeds decide nothing."""
         import torch
 
         from models.editar.pictures import to_pictures, to_tensor
 
-        assert self._codec is not None, "setup comes first"
+        assert self._device, "setup comes first"
         started = time.perf_counter()
-        check_sizes("The codec", batch, self._codec.config.image_size)
+        check_sizes(f"The decoder of '{self.name}'", batch, self._side)
         with torch.no_grad():
             images: torch.Tensor = to_tensor([truth(e) for e in batch], self._device)
-            restored = self._codec.decode(self._codec.encode(images))
-        return generations(to_pictures(restored), started)
+            return generations(to_pictures(self._restore(images)), started)
+
+    def _load(self, device: str) -> int:
+        """Load onto the device; returns the side of the pictures it was trained on."""
+        raise NotImplementedError
+
+    def _restore(self, images_B3HW: torch.Tensor) -> torch.Tensor:
+        """Pictures in [-1, 1] encoded and decoded."""
+        raise NotImplementedError
+
+
+class CodecRoundTrip(_RoundTrip):
+    """The truth through the codec of the scenes models: the best they could do."""
+
+    name = "codec"
+    files = "codec"
+
+    def _load(self, device: str) -> int:
+        from models.editar.checkpoint import load_codec
+        from models.editar.pipeline import read_config, section
+
+        vq = section(read_config(self._folder), "vq", self._folder)
+        self._codec: Codec = load_codec(self._folder / "codec.safetensors", vq).to(device)
+        return self._codec.config.image_size
+
+    def _restore(self, images_B3HW: torch.Tensor) -> torch.Tensor:
+        return self._codec.decode(self._codec.encode(images_B3HW))
+
+
+class KlRoundTrip(_RoundTrip):
+    """The truth through the KL autoencoder of the diffusion baselines, at the mode of its posterior."""
+
+    name = "codec-kl"
+    files = "instruct-pix2pix/vae"
+
+    def _load(self, device: str) -> int:
+        import torch
+        from diffusers import AutoencoderKL
+
+        try:
+            with quiet():
+                vae = AutoencoderKL.from_pretrained(
+                    str(self._folder), local_files_only=True, torch_dtype=torch.float32
+                )
+        except Exception as error:  # diffusers and safetensors raise their own kinds
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"The autoencoder in {self._folder} cannot be loaded ({reason}); "
+                "fetch its files again"
+            ) from error
+        self._vae: Any = vae.to(device).eval()
+        return int(vae.config.sample_size)
+
+    def _restore(self, images_B3HW: torch.Tensor) -> torch.Tensor:
+        restored: torch.Tensor = self._vae.decode(
+            self._vae.encode(images_B3HW).latent_dist.mode()
+        ).sample
+        return restored
 
 
 def truth(example: Example) -> Picture:

@@ -80,15 +80,11 @@ def write_editar(root: Path) -> None:
     (root / "editar" / "config.json").write_text(json.dumps(config))
 
 
-def write_instruct_pix2pix(root: Path) -> None:
-    """A pipeline folder in diffusers' own format."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+def small_vae() -> Any:
+    """A random KL autoencoder of pictures of SIZE pixels."""
+    from diffusers import AutoencoderKL
 
-    from models.training.instruct_pix2pix_recipe import assemble
-
-    torch.manual_seed(0)
-    write_text(root / "text")
-    vae = AutoencoderKL(
+    return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
         block_out_channels=(8, 16),
@@ -96,6 +92,21 @@ def write_instruct_pix2pix(root: Path) -> None:
         sample_size=SIZE,
         scaling_factor=0.5,
     )
+
+
+def write_vae(folder: Path) -> None:
+    small_vae().save_pretrained(str(folder))
+
+
+def write_instruct_pix2pix(root: Path) -> None:
+    """A pipeline folder in diffusers' own format."""
+    from diffusers import UNet2DConditionModel
+
+    from models.training.instruct_pix2pix_recipe import assemble
+
+    torch.manual_seed(0)
+    write_text(root / "text")
+    vae = small_vae()
     unet = UNet2DConditionModel(
         sample_size=SIZE // 2,
         in_channels=8,

@@ -13,12 +13,13 @@ from models.adapters.reference import (
     Blank,
     CodecRoundTrip,
     CopySource,
+    KlRoundTrip,
     Oracle,
     Shuffled,
     derangement,
 )
 from models.weights_manifest import write_manifest
-from tests.models.making import SIZE, example, write_codec
+from tests.models.making import SIZE, example, write_codec, write_vae
 
 SPLIT = [example(i) for i in range(12)]
 CONTEXT = Context(device="cpu", examples=SPLIT)
@@ -80,33 +81,78 @@ def test_no_truth(model):
         images(model(), blind, Context(device="cpu", examples=blind))
 
 
+KL = "instruct-pix2pix/vae"
+
+
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "WEIGHTS", tmp_path)
     write_codec(tmp_path / "codec")
+    write_vae(tmp_path / KL)
     write_manifest(tmp_path)
     return tmp_path
 
 
 def test_codec_is_the_truth_through_the_codec(weights):
-    import torch
-
     model = CodecRoundTrip()
     got = images(model, SPLIT[:3])
     codec = model._codec
-    x = torch.from_numpy(np.stack([e.target for e in SPLIT[:3]])).permute(0, 3, 1, 2) / 127.5 - 1
-    y = codec.decode(codec.encode(x)).clamp(-1, 1).detach().permute(0, 2, 3, 1).numpy()
-    assert np.abs(np.stack(got) - (y + 1) * 127.5).max() <= 0.5 + 1e-3
+    y = codec.decode(codec.encode(tensor(SPLIT[:3])))
+    assert np.abs(np.stack(got) - levels(y)).max() <= 0.5 + 1e-3
     assert set(model.fingerprint) == {"codec/codec.safetensors", "codec/config.json"}
 
 
-def test_codec_refuses_another_size(weights):
+def test_codec_kl_is_the_truth_through_the_mode_of_the_autoencoder(weights):
+    from diffusers import AutoencoderKL
+
+    model = KlRoundTrip()
+    got = images(model, SPLIT[:3])
+    vae = AutoencoderKL.from_pretrained(weights / KL)
+    y = vae.decode(vae.encode(tensor(SPLIT[:3])).latent_dist.mean).sample
+    assert np.abs(np.stack(got) - levels(y)).max() <= 0.5 + 1e-3
+    assert set(model.fingerprint) == {
+        f"{KL}/config.json",
+        f"{KL}/diffusion_pytorch_model.safetensors",
+    }
+    assert images(model, SPLIT[:1])[0].tobytes() == got[0].tobytes()  # nothing is drawn
+
+
+def tensor(batch):
+    import torch
+
+    return torch.from_numpy(np.stack([e.target for e in batch])).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def levels(images_B3HW):
+    return (images_B3HW.clamp(-1, 1).detach().permute(0, 2, 3, 1).numpy() + 1) * 127.5
+
+
+@pytest.mark.parametrize("model", [CodecRoundTrip, KlRoundTrip])
+def test_round_trips_refuse_another_size(weights, model):
     odd = example(1, condition=np.zeros((8, 20, 3), np.uint8))
     with pytest.raises(UserError, match="16x16 pixels, .* sample edit-1 is 20x8"):
-        images(CodecRoundTrip(), [odd])
+        images(model(), [odd])
 
 
-def test_codec_without_weights(tmp_path, monkeypatch):
+@pytest.mark.parametrize("model", [CodecRoundTrip, KlRoundTrip])
+def test_round_trips_without_weights(tmp_path, monkeypatch, model):
     monkeypatch.setattr(reference, "WEIGHTS", tmp_path)
     with pytest.raises(MissingWeights):
-        CodecRoundTrip()
+        model()
+
+
+def test_an_autoencoder_that_is_none(weights):
+    (weights / KL / "config.json").write_text("{}")
+    write_manifest(weights)
+    with pytest.raises(UserError, match="vae cannot be loaded .* fetch its files again"):
+        images(KlRoundTrip(), SPLIT[:1])
+
+
+def test_instruct_pix2pix_names_the_row_of_its_decoder():
+    from editar_bench import builtin
+    from editar_bench.suites import SUITES
+    from models.adapters.instruct_pix2pix import InstructPix2PixScenes
+
+    assert InstructPix2PixScenes.ceiling == KlRoundTrip.name
+    assert builtin.MODELS[KlRoundTrip.name][0] == "models.adapters.reference:KlRoundTrip"
+    assert KlRoundTrip.name in SUITES["scenes"].models
