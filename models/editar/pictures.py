@@ -13,7 +13,7 @@ from editar_bench.types import Picture
 
 def to_tensor(pictures: Sequence[Picture], device: torch.device | str = "cpu") -> Tensor:
     """Uint8 (H, W, 3) pictures of one size to float32 (B, 3, H, W) in [-1, 1]."""
-    stacked_BHW3 = torch.from_numpy(np.stack(pictures)).to(device)
+    stacked_BHW3 = torch.from_numpy(np.array(pictures)).to(device)
     return stacked_BHW3.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
 
 

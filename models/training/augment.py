@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from models.training.data import to_pictures, to_tensor
+from models.editar.pictures import to_pictures, to_tensor
 
 _UNTOUCHED = 0.4  # share of pictures that stay as rendered
 

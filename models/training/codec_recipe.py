@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from editar_bench.types import Picture
 from models.editar.checkpoint import load_codec, save_half
 from models.editar.codec import Codec, CodecConfig
+from models.editar.pictures import to_pictures
 from models.editar.quantizer import revive
 from models.training.bank import Bank
 from models.training.data import (
@@ -28,7 +29,6 @@ from models.training.data import (
     grid,
     mixed_batch,
     rgb,
-    to_pictures,
 )
 from models.training.trainer import Clock
 

@@ -10,23 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from editar_bench.conditions import SCENES_PALETTE
+from editar_bench.types import Picture
+from models.editar.pictures import to_tensor
 from models.training.bank import Bank
 
 CONDITIONS = ("depth", "edge", "segmentation")
 CONDITION_SHARE = 1 / 3  # of the pictures that a codec is trained on
 OBJECT_WEIGHT = 6.0  # of pixels of objects, and of edges in edge pictures, in a codec's loss
-
-
-def to_tensor(pictures_BHW3: NDArray[np.uint8]) -> Tensor:
-    """uint8 (B, H, W, 3) to float (B, 3, H, W) in [-1, 1]."""
-    x = torch.from_numpy(np.ascontiguousarray(pictures_BHW3)).permute(0, 3, 1, 2).float()
-    return x / 127.5 - 1
-
-
-def to_pictures(images: Tensor) -> NDArray[np.uint8]:
-    """The inverse of `to_tensor`, rounded and clamped."""
-    x = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return np.asarray(x.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def rgb(bank: Bank, rows: Sequence[int] | NDArray[np.int64]) -> Tensor:
@@ -69,6 +59,6 @@ def mixed_batch(bank: Bank, size: int, generator: torch.Generator) -> tuple[Tens
     return torch.cat(images).contiguous(memory_format=torch.channels_last), weight
 
 
-def grid(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def grid(rows: Sequence[Sequence[Picture]]) -> NDArray[np.uint8]:
     """A sheet: each entry (n, H, W, 3) becomes one row of pictures."""
     return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from models.editar.checkpoint import load_codec, load_transformer, save_half
 from models.editar.codec import Codec
 from models.editar.config import TransformerConfig
 from models.editar.distillation import DISTILLATION_WEIGHT, Alignment, distillation_loss
+from models.editar.pictures import to_pictures
 from models.editar.sampler import SamplerSettings, sample, uniforms_for
 from models.editar.templates import prompt_for
 from models.editar.text import TextEncoder, load_text_encoder
 from models.editar.transformer import Transformer, joint_dropout
 from models.training.bank import Bank
-from models.training.data import condition, grid, pick, rgb, to_pictures
+from models.training.data import condition, grid, pick, rgb
 from models.training.teacher_recipe import WIDTH as TEACHER_WIDTH
 from models.training.teacher_recipe import Teacher
 from models.training.trainer import Clock
@@ -100,6 +102,7 @@ class EditARRecipe:
             "distillation_weight": DISTILLATION_WEIGHT if teacher_file else 0.0,
         }
         self.codec, self.text = _frozen(weights_root, device, config.cls_token_num)
+        self.companions = _companions(weights_root)
         self.teacher: Teacher | None = None
         if teacher_file is not None:
             self.teacher = Teacher().to(device).eval()
@@ -208,14 +211,14 @@ class EditARRecipe:
         module.load_state_dict(shipped.state_dict() | fresh)
 
     def export(self, module: Transformer, folder: Path) -> None:
-        """Transformer in half precision, without the alignment, beside a config that names codec and text."""
+        """Transformer in half precision, without the alignment, beside a config that names codec and text encoder."""
         folder.mkdir(parents=True, exist_ok=True)
         plain = Transformer(self.config)
         plain.load_state_dict(
             {k: v for k, v in module.state_dict().items() if not k.startswith("alignment.")}
         )
         save_half(plain, folder / "transformer.safetensors")
-        config = {"transformer": asdict(self.config), "codec": "../codec", "text": "../text"}
+        config = {"transformer": asdict(self.config), **self.companions}
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
@@ -236,3 +239,10 @@ def _frozen(root: Path, device: str, slots: int) -> tuple[Codec, TextEncoder]:
     codec = load_codec(root / "codec" / "codec.safetensors", config)
     text = load_text_encoder(root / "text", slots)
     return codec.to(device).requires_grad_(False), text.to(device)
+
+
+def _companions(root: Path) -> dict[str, str]:
+    """Where the codec and the text encoder of these codes and features lie, and which ones they are."""
+    files = {"codec": "codec/codec.safetensors", "text": "text/model.safetensors"}
+    sums = {f"{k}_sha256": sha256((root / f).read_bytes()).hexdigest() for k, f in files.items()}
+    return {"codec": "../codec", "text": "../text", **sums}

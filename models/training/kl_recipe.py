@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from data_prep.scenes.constants import IMAGE_SIZE
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
+from models.editar.pictures import to_pictures
 from models.training.bank import Bank
 from models.training.codec_recipe import psnr
 from models.training.data import (
@@ -30,7 +31,6 @@ from models.training.data import (
     grid,
     mixed_batch,
     rgb,
-    to_pictures,
 )
 from models.training.trainer import Clock
 

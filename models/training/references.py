@@ -17,7 +17,7 @@ from data_prep.scenes.render import render
 from data_prep.scenes.stream import REFERENCE_SIZE, draw
 from editar_bench.evaluators.pretrained import load_segmenter
 from editar_bench.evaluators.weights import DEFAULT_FOLDER, save_reference
-from models.training.data import to_tensor
+from models.editar.pictures import to_tensor
 from models.training.progress import Progress
 
 _BATCH = 100

@@ -339,13 +339,13 @@ class _Line:
         self.settings, self.losses, self.killed_at = {}, [], killed_at
 
     def build(self):
-        return nn.Linear(3, 1)
+        return nn.Linear(16, 16)  # a weight for Muon, a bias for AdamW
 
     def loss(self, module, clock, generator):
         if clock.step == self.killed_at:
             raise KeyboardInterrupt
-        x = torch.randn(4, 3, generator=generator)
-        loss = (module(x) - x.sum(1, keepdim=True) + 0.1 * torch.randn(4, 1)).square().mean()
+        x = torch.randn(4, 16, generator=generator)
+        loss = (module(x) - x.flip(1) + 0.1 * torch.randn(4, 1)).square().mean()
         self.losses.append(float(loss.detach()))
         return loss, {"half": self.losses[-1] / 2}
 
@@ -401,6 +401,15 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(ticking, tmp_path):
     assert [r["samples_over_all_runs"] for r in runs] == [40, 40]
     steps = [[point["step"] for point in r["runs"][0]["curve"]] for r in runs]
     assert steps[0] == steps[1]
+
+
+def test_a_damaged_checkpoint_is_one_sentence(ticking, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(_Line(killed_at=4), tmp_path)
+    path = tmp_path / "run" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"checkpoint .*checkpoint\.pt cannot be read.*delete it"):
+        train(_Line(), tmp_path)
 
 
 def test_continuing_from_weights_counts_all_samples(ticking, tmp_path):
