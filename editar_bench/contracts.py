@@ -29,7 +29,8 @@ class Model(Protocol):
     """A system under test, or a reference row.
 
     `fingerprint` maps each weights file to its sha256: together with `name` and `settings` it decides whether a
-    stored picture may be used again.
+    stored picture may be used again. A model whose decoder is not the codec of the suite says in an attribute
+    `ceiling` which reference row is its decoder's; without one it is `codec`.
     """
 
     name: str

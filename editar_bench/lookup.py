@@ -12,12 +12,13 @@ from editar_bench.stages.aggregate import ModelResults
 from editar_bench.stages.generate import Batch
 from editar_bench.stages.samples import Sample
 from editar_bench.stages.score import Pending
-from editar_bench.store import OutputKey, ScoreKey, Store
+from editar_bench.store import OutputKey, Store
 from editar_bench.types import RunSpec
 
-# Reference rows of earlier runs serve as floor and ceiling when a run leaves them out; the newest picture counts.
+# Reference rows of earlier runs serve as floor and ceiling when a run leaves them out: those that the present code
+# would make again (same weights, same data), whatever the run's seed; the newest picture counts.
 _REFERENCE = """
-    SELECT * FROM output WHERE model = ? AND task = ? AND dataset = ? AND dataset_fingerprint = ?
+    SELECT * FROM output WHERE model_key = ? AND task = ? AND dataset = ? AND dataset_fingerprint = ?
     AND status = 'ok' AND kind = 'reference' AND repeat = 0
     QUALIFY row_number() OVER (PARTITION BY sample_id ORDER BY created_at DESC) = 1
 """
@@ -94,17 +95,16 @@ class Lookup:
             grouped.setdefault(sample.id, []).append(row)
         return self._results(model, grouped)
 
-    def reference(self, label: str) -> ModelResults | None:
-        """A reference row that some earlier run left in the store; None when there is none."""
+    def reference(self, model: ModelEntry) -> ModelResults | None:
+        """A reference row that some earlier run left in the store; None when there is none that fits."""
         wanted = {sample.id for sample in self.samples}
-        place = [label, str(self.entry.task), self.entry.module.dataset, self.entry.fingerprint]
         grouped: dict[str, list[dict[str, Any]]] = {}
-        for row in self.store.query(_REFERENCE, place):
+        for row in self.store.query(_REFERENCE, self._place(model)):
             if row["sample_id"] in wanted:
                 grouped.setdefault(row["sample_id"], []).append(row)
         if not grouped:
             return None
-        return self._results(ModelEntry(label=label, model=None), grouped)
+        return self._results(model, grouped)
 
     def known(self, model: ModelEntry) -> Mapping[OutputKey, dict[str, Any]]:
         """Pictures of this model that need not be made again."""
@@ -124,16 +124,11 @@ class Lookup:
         self, model: ModelEntry, grouped: Mapping[str, list[dict[str, Any]]]
     ) -> ModelResults:
         ids = [row["output_id"] for rows in grouped.values() for row in rows]
-        keys = {row["model_key"] for rows in grouped.values() for row in rows}
-        task, dataset, fingerprint = self._place(model)[1:]
-        scores: dict[ScoreKey, float | None] = {}
-        for key in sorted(keys):
-            scores |= self.store.known_scores(key, task, dataset, fingerprint)
         infos = [m.info for m in self.entry.metrics.values() if m.info.set_level]
         return ModelResults(
             model=model,
             outputs=grouped,
-            scores=scores,
+            scores=self.store.known_scores(*self._place(model)),
             arrays={
                 i.name: self.store.observations(ids, i.name, i.protocol, i.version) for i in infos
             },
@@ -141,8 +136,6 @@ class Lookup:
         )
 
     def _failures(self, model: ModelEntry, grouped: Mapping[str, list[dict[str, Any]]]) -> str:
-        if model.model is None:
-            return ""
         made = {(s, row["repeat"]) for s, rows in grouped.items() for row in rows}
         wanted = {sample.id for sample in self.samples}
         failed = [

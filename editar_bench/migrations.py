@@ -11,7 +11,7 @@ from editar_bench.schema import TABLES, VIEWS, Table
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _BOOKKEEPING: Final = (
     "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)",
@@ -19,7 +19,12 @@ _BOOKKEEPING: Final = (
 )
 
 # MIGRATIONS[v] takes a store of version v to v + 1.
-MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {}
+MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
+    1: (
+        "ALTER TABLE output ADD COLUMN machine VARCHAR",
+        "ALTER TABLE aggregate ADD COLUMN gap_reason VARCHAR",
+    ),
+}
 
 
 def _create_table(table: Table) -> str:

@@ -37,6 +37,16 @@ class ModelEntry:
         """`measured` or `reference`."""
         return self.model.kind if self.model else "measured"
 
+    @property
+    def ceiling(self) -> str:
+        """The reference row that bounds this model: the truth through its decoder."""
+        return str(getattr(self.model, "ceiling", "codec"))
+
+    def fits(self, other: ModelEntry) -> bool:
+        """Whether every weights file that both have is the same one."""
+        mine, others = (entry.model.fingerprint if entry.model else {} for entry in (self, other))
+        return all(mine[path] == others[path] for path in mine.keys() & others.keys())
+
     def refusal(self, task: Task) -> tuple[str, str] | None:
         """Status and reason when the model will make no picture for this task."""
         if self.model is None:

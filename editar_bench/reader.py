@@ -81,7 +81,7 @@ class Reader:
     def details(self, **filters: str | Sequence[str]) -> pd.DataFrame:
         """Rows of `leaderboard` (slice "") and `leaderboard_slices` with further columns.
 
-        These are gap_closed, gap_low, gap_high and n_undefined.
+        These are gap_closed, gap_low, gap_high, gap_reason and n_undefined.
         """
         return self._view("leaderboard_best", filters)
 

@@ -62,6 +62,7 @@ class Aggregate:
     gap_closed: float | None = None
     gap_low: float | None = None
     gap_high: float | None = None
+    gap_reason: str = ""  # why there is no gap_closed, where the metric has one
 
     def finite(self) -> Aggregate:
         """The same with NaN and infinite values made None."""

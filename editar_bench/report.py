@@ -33,6 +33,7 @@ COLUMNS = (
     "gap_closed",
     "gap_low",
     "gap_high",
+    "gap_reason",
     "status",
     "reason",
     "run_id",
@@ -91,6 +92,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     remark = row["reason"] or ""
     if row["status"] != "ok":
         remark = f"{row['status']}: {remark}" if remark else row["status"]
+    if row["gap_reason"]:
+        remark = "; ".join(filter(None, (remark, f"no gap: {row['gap_reason']}")))
     gap = ratio(row["gap_closed"])
     if row["gap_low"] is not None:
         gap += f" [{ratio(row['gap_low'])}, {ratio(row['gap_high'])}]"

@@ -18,7 +18,8 @@ from editar_bench.contracts import Metric, SetMetric
 from editar_bench.engines.local import LocalEngine
 from editar_bench.errors import UserError
 from editar_bench.lookup import Lookup
-from editar_bench.plan import ModelEntry, Plan, TaskEntry
+from editar_bench.model_names import ModelRef
+from editar_bench.plan import ModelEntry, Plan, TaskEntry, build_models
 from editar_bench.progress import Reporter
 from editar_bench.stages.aggregate import ModelResults, TaskResults, aggregate_task
 from editar_bench.stages.generate import GenerateJob, GenerateStage, SetupFailed, Tally, one_line
@@ -189,13 +190,12 @@ class _TaskDriver:
         self, lookup: Lookup, results: Mapping[str, ModelResults]
     ) -> dict[str, ModelResults]:
         """Floor and ceiling rows: of this run, or else what an earlier one left."""
-        ceilings = {getattr(m.model, "ceiling", "codec") for m in self.plan.models}
         floors = {info.gap for info in self.entry.infos} - {"none"}
-        found = {}
-        for label in sorted(ceilings | floors):
-            result = results.get(label) or lookup.reference(label)
-            if result is not None:
-                found[label] = result
+        labels = sorted(floors | {model.ceiling for model in self.plan.models})
+        found = {label: results[label] for label in labels if label in results}
+        for model in build_models([ModelRef(label) for label in labels if label not in found]):
+            if model.model is not None and (result := lookup.reference(model)):
+                found[model.label] = result
         return found
 
     def _run_stage(

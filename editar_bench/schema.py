@@ -98,6 +98,7 @@ TABLES: Final[tuple[Table, ...]] = (
             ("peak_memory_bytes", "BIGINT"),
             ("batch_size", "BIGINT"),
             ("device", "VARCHAR"),
+            ("machine", "VARCHAR"),  # processor or GPU, cores, threads
             ("created_at", "TIMESTAMP"),
         ),
     ),
@@ -150,6 +151,7 @@ TABLES: Final[tuple[Table, ...]] = (
             ("gap_closed", "DOUBLE"),
             ("gap_low", "DOUBLE"),
             ("gap_high", "DOUBLE"),
+            ("gap_reason", "VARCHAR"),  # why there is no gap_closed where the metric has one
             ("finished_at", "TIMESTAMP"),
         ),
     ),
@@ -220,14 +222,16 @@ VIEWS: Final = (
                 ELSE coalesce(a.reason, '') END AS reason,
            a.run_id, a.finished_at,
            coalesce(a.version >= m.version, true) AS is_current,
-           a.gap_closed, a.gap_low, a.gap_high, coalesce(a.n_undefined, 0) AS n_undefined
+           a.gap_closed, a.gap_low, a.gap_high, coalesce(a.gap_reason, '') AS gap_reason,
+           coalesce(a.n_undefined, 0) AS n_undefined
     FROM aggregate a
     LEFT JOIN metric m ON a.metric = m.metric AND a.protocol = m.protocol
     UNION ALL
     SELECT suite, task, dataset, model, metric, protocol, '' AS slice, value, ci_low, ci_high, n,
            n_expected, higher_is_better, 'reported' AS kind, 'ok' AS status,
            coalesce(source, '') AS reason, NULL AS run_id, NULL AS finished_at, true AS is_current,
-           NULL AS gap_closed, NULL AS gap_low, NULL AS gap_high, 0 AS n_undefined
+           NULL AS gap_closed, NULL AS gap_low, NULL AS gap_high, '' AS gap_reason,
+           0 AS n_undefined
     FROM reported
     """,
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from editar_bench.contracts import MetricInfo
@@ -81,6 +81,17 @@ def print_summary(summary: Summary, infos: Mapping[str, MetricInfo]) -> None:
         console.print(task_table(task, [r for r in whole if r.task == task], infos))
     console.print(
         "value [95 % bootstrap interval over samples]; gap: part of the way from the floor row to the "
-        "codec row;\nn: samples with a result / samples of the split.",
+        "row of\nthe model's decoder; n: samples with a result / samples of the split.",
         markup=False,
     )
+    for note in gap_notes(whole):
+        console.print(note, markup=False)
+
+
+def gap_notes(rows: Iterable[Aggregate]) -> list[str]:
+    """Why gaps are missing: one line for each reason, with the models it concerns."""
+    models: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.gap_reason:
+            models.setdefault(row.gap_reason, {})[row.model] = None
+    return [f"no gap for {', '.join(names)}: {reason}" for reason, names in models.items()]

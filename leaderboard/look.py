@@ -179,4 +179,6 @@ def _hint(cell: Cell) -> str:
         parts.append(f"undefined for {cell.n_undefined:,}")
     if cell.reason:
         parts.append(cell.reason)
+    if cell.gap_reason:
+        parts.append(f"no gap: {cell.gap_reason}")
     return "; ".join(parts)

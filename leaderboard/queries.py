@@ -58,6 +58,7 @@ class Cell:
     status: str = "ok"
     reason: str = ""
     gap: float | None = None
+    gap_reason: str = ""
     best: bool = False
 
 
@@ -232,6 +233,7 @@ def _cell(row: Mapping[Any, Any]) -> Cell:
         status=str(row["status"]),
         reason=str(row["reason"] or ""),
         gap=_number(row["gap_closed"]),
+        gap_reason=str(row["gap_reason"] or ""),
     )
 
 
@@ -279,13 +281,15 @@ def _row_rank(row: Row, column: Column | None) -> tuple[bool, bool, float, int, 
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    """Why numbers are missing: one sentence for each model and reason."""
+    """Why numbers and gaps are missing: one sentence for each model and reason."""
     reasons: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
         for (metric, _), cell in row.cells.items():
             if cell.value is None:
                 reason = cell.reason or "no value"
                 reasons.setdefault((row.model, cell.status, reason), []).append(metric)
+            elif cell.gap_reason:
+                reasons.setdefault((row.model, "no gap", cell.gap_reason), []).append(metric)
     return [
         f"{model}: {status}, {reason}" + ("" if len(names) > 2 else f" ({', '.join(names)})")
         for (model, status, reason), names in reasons.items()

@@ -106,7 +106,9 @@ def _number(
     status, reason = result.refusal or ("ok", result.failures)
     if status == "ok" and estimate.n == 0 and info.name in task.broken:
         status, reason = "failed", task.broken[info.name]
-    gap = _gap(task, result, info, name, ids) if estimate.value is not None else EMPTY
+    gap, why_no_gap = EMPTY, ""
+    if estimate.value is not None and info.gap != "none":
+        gap, why_no_gap = _gap(task, result, info, name, ids)
     return Aggregate(
         run_id=task.run_id,
         suite=task.suite,
@@ -131,6 +133,7 @@ def _number(
         gap_closed=gap.value,
         gap_low=gap.low,
         gap_high=gap.high,
+        gap_reason=why_no_gap,
     )
 
 
@@ -169,19 +172,35 @@ def _stack(arrays: Arrays, ids: Sequence[str]) -> tuple[NDArray[Any], list[str]]
 
 def _gap(
     task: TaskResults, result: ModelResults, info: MetricInfo, name: str, ids: Sequence[str]
+) -> tuple[Estimate, str]:
+    """`gap_closed` from the metric's floor to the ceiling of the model's decoder; without one the reason."""
+    rows = []
+    for label in (info.gap, result.model.ceiling):
+        row = task.references.get(label)
+        if row is None or not row.outputs:
+            return EMPTY, f"no pictures of '{label}' by the present weights on this data; run it"
+        if not row.model.fits(result.model):
+            return EMPTY, f"'{label}' was made with other weights than this model's; run both again"
+        rows.append(row)
+    gap = _gap_estimate(task, (result, *rows), info, name, ids)
+    if gap.value is None:
+        labels = f"'{info.gap}' and '{result.model.ceiling}'"
+        return gap, f"{labels} lack values on these samples, or they are equal"
+    return gap, ""
+
+
+def _gap_estimate(
+    task: TaskResults,
+    three: Sequence[ModelResults],
+    info: MetricInfo,
+    name: str,
+    ids: Sequence[str],
 ) -> Estimate:
-    """`gap_closed` against the floor of the metric and the ceiling of the model's decoder, on common samples."""
-    ceiling = task.references.get(getattr(result.model.model, "ceiling", "codec"))
-    floor = task.references.get(info.gap)
-    if floor is None or ceiling is None:
-        return EMPTY
-    three = (result, floor, ceiling)
+    """The gap of (model, floor, ceiling) on their common samples."""
     if not info.set_level:
-        columns = [_means(r.values(info), ids) for r in three]
-        return gap_interval(*columns)
-    if info.name not in task.reducers:
-        return EMPTY
-    metric = task.reducers[info.name]
+        model, floor, ceiling = (_means(r.values(info), ids) for r in three)
+        return gap_interval(model, floor, ceiling)
+    metric = task.reducers[info.name]  # it made the model's value, so it can be used
     arrays = [r.observations(info) for r in three]
     common = [s for s in ids if all(s in a for a in arrays)]
     if not common:

@@ -118,6 +118,7 @@ class _RoundTrip(_Reference):
 
     def __init__(self) -> None:
         self.fingerprint = checked(WEIGHTS, [self.files])
+        self.ceiling = self.name
         self._folder: Path = WEIGHTS / self.files
         self._side = 0
         self._device = ""

@@ -198,6 +198,17 @@ def test_report_formats(dummies: None, tmp_path: Path) -> None:
     assert len(texts["csv"].splitlines()) == len(rows) + 1
 
 
+def test_a_missing_gap_says_why(dummies: None, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    text = call(*RUN, "--model", "noisy,codec", "--out", out)[1]
+    reason = "no pictures of 'shuffled' by the present weights on this data; run it"
+    assert f"no gap for noisy, codec: {reason}" in text
+    assert f"; no gap: {reason} |" in call("report", "--out", out)[1]
+    rows = json.loads(call("report", "--out", out, "--format", "json")[1])
+    reasons = {r["gap_reason"] for r in rows if r["metric"] == "dummy_error"}
+    assert reasons == {reason}
+
+
 def test_the_html_report_stands_alone(dummies: None, tmp_path: Path) -> None:
     out, page = str(tmp_path / "out"), tmp_path / "page.html"
     call(*RUN, "--model", "noisy,codec", "--out", out)

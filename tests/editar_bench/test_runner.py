@@ -92,6 +92,54 @@ def test_reference_rows_of_an_earlier_run_serve_for_the_gap(run_dummies: Run) ->
     assert number(alone, "noisy").gap_closed == pytest.approx(number(together, "noisy").gap_closed)
 
 
+def no_gap(summary: Summary, model: str = "noisy") -> str:
+    """Why the model has no gap; a gap fails the test."""
+    row = number(summary, model)
+    assert (row.gap_closed, row.gap_low, row.gap_high) == (None, None, None)
+    return row.gap_reason
+
+
+def test_reference_rows_of_other_weights_do_not_serve(
+    run_dummies: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dummies("codec,shuffled")
+    monkeypatch.setattr(d.Codec, "fingerprint", {"codec.safetensors": "trained longer"})
+    reason = no_gap(run_dummies("noisy"))
+    assert reason == "no pictures of 'codec' by the present weights on this data; run it"
+    assert run_dummies("noisy,codec").aggregates[0].gap_reason == ""
+    assert number(run_dummies("noisy"), "noisy").gap_closed is not None
+
+
+def test_reference_rows_of_other_data_do_not_serve(
+    run_dummies: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dummies("codec,shuffled")
+    monkeypatch.setattr(d.DummyTask, "fingerprint", lambda self: "data-2")
+    assert "no pictures of 'shuffled'" in no_gap(run_dummies("noisy,codec"))
+
+
+def test_a_model_is_not_measured_against_another_codec_than_its_own(
+    run_dummies: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(d.Noisy, "fingerprint", {"codec.safetensors": "old", "net": "1"})
+    monkeypatch.setattr(d.Codec, "fingerprint", {"codec.safetensors": "new"})
+    summary = run_dummies("noisy,codec,shuffled")
+    assert "other weights than this model's" in no_gap(summary)
+    assert number(summary, "codec").gap_closed == pytest.approx(1)
+    monkeypatch.setattr(d.Codec, "fingerprint", {"codec.safetensors": "old"})
+    assert number(run_dummies("noisy,codec,shuffled"), "noisy").gap_closed is not None
+
+
+def test_the_ceiling_is_the_row_that_the_model_names(
+    run_dummies: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(d.OnlyEdit, "ceiling", "codec-kl", raising=False)
+    summary = run_dummies("only-edit,codec,shuffled", tasks=(Task.EDIT,))
+    mine = [r for r in summary.aggregates if r.model == "only-edit" and r.metric == "dummy_error"]
+    assert mine[0].value is not None and mine[0].gap_closed is None
+    assert "'codec-kl'" in mine[0].gap_reason
+
+
 def test_slices_and_categories(run_dummies: Run, tmp_path: Path) -> None:
     run_dummies("noisy")
     frame = Reader(tmp_path / "out").slices(metric="dummy_error")

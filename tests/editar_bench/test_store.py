@@ -410,6 +410,26 @@ def test_every_older_version_has_a_migration() -> None:
     assert sorted(migrations.MIGRATIONS) == list(range(1, migrations.SCHEMA_VERSION))
 
 
+def test_a_store_of_version_1_is_brought_up_to_date(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.write_aggregates([NUMBER])
+        store.publish()
+    old = {"output": "machine", "aggregate": "gap_reason"}
+    with duckdb.connect(str(tmp_path / "results.duckdb")) as connection:
+        for view in ("leaderboard", "leaderboard_runs", "leaderboard_slices"):
+            connection.execute(f"DROP VIEW {view}")
+        connection.execute("DROP VIEW leaderboard_best")
+        connection.execute("DROP VIEW leaderboard_all")
+        for table, column in old.items():
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        connection.execute("UPDATE schema_version SET version = 1")
+    with Store.open(tmp_path) as store:
+        store.write_aggregates([replace(NUMBER, model="n", gap_reason="no floor")])
+        store.publish()
+    rows = Reader(tmp_path).details()
+    assert dict(zip(rows["model"], rows["gap_reason"], strict=True)) == {"m": "", "n": "no floor"}
+
+
 def test_missing_empty_and_foreign_files_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there are no results at .* yet"):
         Reader(tmp_path).leaderboard()

@@ -11,6 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import leaderboard
+from editar_bench import migrations
 from editar_bench.store import Store
 from leaderboard.source import VARIABLE, results_folder
 from tests.leaderboard.conftest import REASON
@@ -79,7 +80,7 @@ def test_an_older_store_is_a_sentence(
 ) -> None:
     with Store.open(tmp_path) as store:
         store.publish()
-    monkeypatch.setattr("editar_bench.migrations.SCHEMA_VERSION", 2)
+    monkeypatch.setattr(migrations, "SCHEMA_VERSION", migrations.SCHEMA_VERSION + 1)
     shown = opened("app.py", tmp_path)
     assert not shown.exception
     assert "older editar-bench" in shown.info[0].value

@@ -92,6 +92,14 @@ def test_an_unsupported_pair_is_a_cell_with_its_reason(
     assert grid.notes == [f"pix2pix: unsupported, {REASON} (clip_score)"]
 
 
+def test_a_missing_gap_is_noted_with_its_reason(
+    details: pd.DataFrame, metrics: pd.DataFrame
+) -> None:
+    here = of_task(details, "edit").copy()
+    here.loc[(here["model"] == "pix2pix") & (here["metric"] == MSE_KEY[0]), "gap_reason"] = "why"
+    assert queries.grid(here, metrics).notes == [f"pix2pix: no gap, why ({MSE_KEY[0]})"]
+
+
 def test_filters_narrow_and_empty_ones_do_not(details: pd.DataFrame) -> None:
     everything = queries.choose(details, models=[], kinds=[], metrics=[], protocols=[])
     assert len(everything) == len(details)
