@@ -1,8 +1,13 @@
-"""What a picture costs. These two metrics read the output rows, not the pictures, so the runner fills them itself."""
+"""What a picture costs. These two metrics read the output rows, not the pictures, so the runner fills them itself.
+
+A run may go on where another machine began. Its cost is then that of the place which made most of the pictures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from editar_bench.contracts import MetricInfo
@@ -29,9 +34,48 @@ MEMORY = MetricInfo(
 COST = (SECONDS, MEMORY)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and how pictures were made: seconds and memory of two places have no common mean."""
+
+    machine: str
+    device: str
+    batch_size: int
+
+    def __str__(self) -> str:
+        return f"on {self.machine} ({self.device}), batches of {self.batch_size}"
+
+
+def place_of(output: Mapping[str, Any]) -> Place:
+    """The place of an output row; rows older than the column `machine` are known by their run."""
+    machine = output["machine"] or f"the machine of run {output['run_id']}"
+    return Place(machine, output["device"], output["batch_size"])
+
+
+def main_place(outputs: Iterable[Mapping[str, Any]]) -> tuple[Place, int] | None:
+    """The place of most of the pictures that cost something, the newest of equals, and how many others there are."""
+    newest: dict[Place, Any] = {}
+    counts: Counter[Place] = Counter()
+    for output in outputs:
+        if _is_free(output):
+            continue
+        place = place_of(output)
+        counts[place] += 1
+        newest[place] = max(newest.get(place, output["created_at"]), output["created_at"])
+    if not counts:
+        return None
+    chosen = max(counts, key=lambda place: (counts[place], newest[place]))
+    return chosen, counts.total() - counts[chosen]
+
+
+def _is_free(output: Mapping[str, Any]) -> bool:
+    """Reference rows and finished pictures cost nothing."""
+    return output["kind"] == "reference" or not output["seconds"]
+
+
 def cost_value(info: MetricInfo, output: Mapping[str, Any]) -> float | None:
-    """The metric's value of one output row; None for reference rows and finished pictures, which cost nothing."""
-    if output["kind"] == "reference" or not output["seconds"]:
+    """The metric's value of one output row; None for what costs nothing or was not measured."""
+    if _is_free(output):
         return None
     if info.name == SECONDS.name:
         return float(output["seconds"])

@@ -135,6 +135,15 @@ def hardware(device: str) -> dict[str, Any]:
     return record
 
 
+def machine(device: str) -> str:
+    """What the cost of a picture depends on, in words: the GPU, or the processor with its cores and threads."""
+    record = hardware(device)
+    if "gpu" in record:
+        return str(record["gpu"])
+    threads = precision().get("threads", record["cores"])
+    return f"{record['cpu']}, {record['cores']} cores, {threads} threads"
+
+
 def precision() -> dict[str, Any]:
     """Numerical switches of torch."""
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.contracts import Estimate, MetricInfo, SetMetric
-from editar_bench.cost import COST, cost_value
+from editar_bench.cost import COST, Place, cost_value, main_place, place_of
 from editar_bench.plan import ModelEntry
 from editar_bench.stages.samples import Sample
 from editar_bench.statistics import (
@@ -46,15 +46,36 @@ class ModelResults:
         return self._values[info.name]
 
     def _collect(self, info: MetricInfo) -> Values:
+        if info in COST:
+            return self._costs(info)
         found: Values = {}
         for sample_id, rows in self.outputs.items():
             for row in rows:
                 key = (row["output_id"], info.name, info.protocol, info.version)
-                if info in COST:
-                    found.setdefault(sample_id, []).append(cost_value(info, row))
-                elif key in self.scores:
+                if key in self.scores:
                     found.setdefault(sample_id, []).append(self.scores[key])
         return found
+
+    def _costs(self, info: MetricInfo) -> Values:
+        place = self.cost_place()
+        found: Values = {}
+        for sample_id, rows in self.outputs.items():
+            for row in rows:
+                if place is None or place_of(row) == place[0]:
+                    found.setdefault(sample_id, []).append(cost_value(info, row))
+        return found
+
+    def cost_place(self) -> tuple[Place, int] | None:
+        """Where the cost was measured, and how many pictures were made elsewhere; None when nothing cost."""
+        return main_place(row for rows in self.outputs.values() for row in rows)
+
+    def remark(self, info: MetricInfo) -> str:
+        """What a reader of the number must know: failed pictures, and of a cost where it was measured."""
+        place = self.cost_place() if info in COST else None
+        if place is None:
+            return self.failures
+        others = f"without {place[1]} pictures made elsewhere" if place[1] else ""
+        return "; ".join(filter(None, (str(place[0]), others, self.failures)))
 
     def observations(self, info: MetricInfo) -> Arrays:
         """Per sample the observations of its pictures."""
@@ -103,7 +124,7 @@ def _number(
     task: TaskResults, result: ModelResults, info: MetricInfo, name: str, ids: Sequence[str]
 ) -> Aggregate:
     estimate, undefined = _estimate(task, result, info, name, ids)
-    status, reason = result.refusal or ("ok", result.failures)
+    status, reason = result.refusal or ("ok", result.remark(info))
     if status == "ok" and estimate.n == 0 and info.name in task.broken:
         status, reason = "failed", task.broken[info.name]
     gap, why_no_gap = EMPTY, ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from editar_bench import parts, store
+from editar_bench import parts, provenance, store
 from editar_bench.contracts import Context, Model, TaskModule
 from editar_bench.devices import peak_bytes, reset_peak
 from editar_bench.errors import UserError
@@ -81,6 +81,7 @@ class GenerateStage:
             model.setup(Context(device=job.device, examples=self.examples))
         except Exception as error:
             raise SetupFailed(one_line(error)) from error
+        self.machine = provenance.machine(job.device)  # of this worker, not of the driver
 
     def __call__(self, batch: Batch) -> Tally:
         """Make the whole batch, store what is wanted of it."""
@@ -160,6 +161,7 @@ class GenerateStage:
             "seed": self._seed(example, batch.repeat),
             "batch_size": batch_size,
             "device": self.job.device,
+            "machine": self.machine,
             "created_at": store.now(),
         }
         if isinstance(outcome, Exception):

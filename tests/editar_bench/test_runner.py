@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,46 @@ def test_the_ceiling_is_the_row_that_the_model_names(
     assert "'codec-kl'" in mine[0].gap_reason
 
 
+def elsewhere(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """From here on pictures are made on another, slower machine."""
+    monkeypatch.setattr("editar_bench.provenance.machine", lambda device: "an old laptop")
+    generate = d.Base.generate
+
+    def slow(self, batch, seeds):  # type: ignore[no-untyped-def]
+        return [replace(made, seconds=seconds) for made in generate(self, batch, seeds)]
+
+    monkeypatch.setattr(d.Base, "generate", slow)
+
+
+def test_a_cost_never_mixes_machines(run_dummies: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = number(run_dummies("noisy", limit=6), "noisy", "seconds_per_image")
+    assert (here.value, here.n) == (0.25, 6)
+    assert "cores" in here.reason and "batches of 4" in here.reason
+    elsewhere(monkeypatch, 9.0)
+    both = number(run_dummies("noisy"), "noisy", "seconds_per_image")
+    assert (both.value, both.n, both.n_undefined) == (0.25, 6, 0)
+    assert both.reason == f"{here.reason}; without 4 pictures made elsewhere"
+    assert number(run_dummies("noisy"), "noisy").n == 9  # values that are no cost have them all
+    memory = number(run_dummies("noisy"), "noisy", "peak_memory")
+    assert memory.n == 6
+
+
+def test_of_two_equal_places_the_newest_gives_the_cost(
+    run_dummies: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dummies("noisy", limit=5)
+    elsewhere(monkeypatch, 9.0)
+    row = number(run_dummies("noisy"), "noisy", "seconds_per_image")
+    assert (row.value, row.n) == (9.0, 5)
+    assert row.reason.startswith("on an old laptop (cpu), batches of 4; without 5")
+
+
+def test_a_cost_never_mixes_batch_sizes(run_dummies: Run) -> None:
+    run_dummies("noisy", limit=2, batch_size=1)
+    row = number(run_dummies("noisy"), "noisy", "seconds_per_image")
+    assert row.n == 8 and "batches of 4; without 2" in row.reason
+
+
 def test_slices_and_categories(run_dummies: Run, tmp_path: Path) -> None:
     run_dummies("noisy")
     frame = Reader(tmp_path / "out").slices(metric="dummy_error")
@@ -258,8 +299,6 @@ def test_a_new_metric_version_is_scored_again_from_the_pictures(
     monkeypatch.setenv("DUMMY_LOG", str(log))
     run_dummies("noisy")
     made = calls(log)
-    from dataclasses import replace
-
     monkeypatch.setattr(d.DummyError, "info", replace(d.DummyError.info, version=2))
     monkeypatch.setattr(
         d.DummyError, "_one", lambda self, e, i: d.Score(metric="", protocol="", value=7.0)
