@@ -80,6 +80,41 @@ _METRIC_FILES: Final[Mapping[str, Mapping[str, str]]] = {
     "objects": {"psnr_objects": "PsnrObjects"},
     "clip_text": {"clip_score": "ClipScore", "clip_edited": "ClipEdited"},
     "distribution": {"kernel_distance": "KernelDistance"},
+    # Published protocols and their clean variants: what a paper's data set is scored by.
+    "pie_structure": {
+        "pie_structure": "PieStructure",
+        "pie_structure_unedit": "PieStructureUnedit",
+        "pie_structure_edit": "PieStructureEdit",
+        "clean_structure": "CleanStructure",
+    },
+    "pie_pixels": {
+        "pie_psnr": "PiePsnr",
+        "pie_psnr_unedit": "PiePsnrUnedit",
+        "pie_psnr_edit": "PiePsnrEdit",
+        "pie_mse": "PieMse",
+        "pie_mse_unedit": "PieMseUnedit",
+        "pie_mse_edit": "PieMseEdit",
+    },
+    "pie_lpips": {
+        "pie_lpips": "PieLpips",
+        "pie_lpips_unedit": "PieLpipsUnedit",
+        "pie_lpips_edit": "PieLpipsEdit",
+    },
+    "pie_ssim": {
+        "pie_ssim": "PieSsim",
+        "pie_ssim_unedit": "PieSsimUnedit",
+        "pie_ssim_edit": "PieSsimEdit",
+    },
+    "clip_score": {
+        "pie_clip_source": "PieClipSource",
+        "pie_clip_whole": "PieClipWhole",
+        "pie_clip_edited": "PieClipEdited",
+        "clip_b16": "ClipB16",
+    },
+    "clean_pixels": {
+        "clean_mse_unedit": "CleanMseUnedit",
+        "clean_psnr_unedit": "CleanPsnrUnedit",
+    },
 }
 METRICS: Final[Table] = {
     name: (f"editar_bench.metrics.{file}:{attribute}", "")

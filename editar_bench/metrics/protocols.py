@@ -13,26 +13,24 @@ from typing import Final
 UNSTATED: Final = "unstated"
 
 _REGIONS: Final = {
-    "unedit": "both pictures times (1 - mask), black pixels counted",
-    "frame": "the whole pictures",
-    "edit": "both pictures times the mask, black pixels counted",
+    "": "the whole pictures",
+    ".unedit": "both pictures times (1 - mask), black pixels counted",
+    ".edit": "both pictures times the mask, black pixels counted",
 }
 _PIE: Final = {
     "pie.psnr": "torchmetrics PSNR, data range 1, inf for equal pictures",
     "pie.mse": "mean squared difference in [0, 1]",
-    "pie.ssim": "torchmetrics SSIM, data range 1",
+    "pie.ssim": "torchmetrics SSIM before 1.5 (borders not counted), data range 1",
     "pie.lpips.squeeze": "LPIPS of SqueezeNet 1.1, pictures in [-1, 1]",
+    "dino.vitb8.keys11.in255": "DINO ViT-B/8 keys of block 11 at 224, input never divided by 255",
 }
 
 PUBLISHED: Final[Mapping[str, str]] = {
     **{
-        f"{name}.{region}": f"PIE-Bench: {what}; {where}"
+        f"{name}{region}": f"PIE-Bench: {what}; {where}"
         for name, what in _PIE.items()
         for region, where in _REGIONS.items()
     },
-    "dino.vitb8.keys11.in255": "PIE-Bench: DINO ViT-B/8 keys of block 11 at 224, input never divided by 255",
-    "dino.vitb8.keys11.in255.unedit": f"the same; {_REGIONS['unedit']}",
-    "dino.vitb8.keys11.in255.edit": f"the same; {_REGIONS['edit']}",
     "dino.vits16.cls": "MagicBrush, Emu Edit: cosine of DINO ViT-S/16 class features",
     "clip.L14.source": "PIE-Bench: torchmetrics CLIPScore, ViT-L/14, the source and its caption",
     "clip.L14.whole": "PIE-Bench: torchmetrics CLIPScore, ViT-L/14, the whole result",

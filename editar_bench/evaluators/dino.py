@@ -1,0 +1,110 @@
+"""DINO (Caron et al. 2021) as the editing benchmarks read it: keys of the last block, and the class feature.
+
+Weights: `facebookresearch/dino` (its file names its tensors as timm does) or timm's copy on the hub.
+Legend: B pictures, T tokens (the class token first), D width, H × W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.functional import normalize, resize
+
+from editar_bench.evaluators.pictures import as_unit
+from editar_bench.evaluators.released import fill, state_of
+from editar_bench.types import Picture
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SHORT_SIDE, LONG_SIDE = 224, 480  # pixels, of the structure distance
+COSINE_EPS = 1e-8  # the least product of two lengths
+
+
+class Dino(nn.Module):
+    """A DINO vision transformer."""
+
+    ARCHITECTURE: ClassVar[str]
+
+    def __init__(self, vit: nn.Module) -> None:
+        super().__init__()
+        self.vit = vit
+
+    @classmethod
+    def load(cls, role: str) -> Self:
+        """From the published weights of a role."""
+        import timm
+
+        vit = timm.create_model(cls.ARCHITECTURE, pretrained=False, num_classes=0)
+        fill(vit, state_of(role), role)
+        return cls(vit)
+
+    def keys(self, images_B3HW: Tensor) -> Tensor:
+        """Keys of the last block, heads joined: normalized pictures to (B, T, D).
+
+        The rest of that block is not computed.
+        """
+        vit = self.vit
+        x_BTD = vit.norm_pre(vit._pos_embed(vit.patch_embed(images_B3HW)))
+        for block in vit.blocks[:-1]:
+            x_BTD = block(x_BTD)
+        last = vit.blocks[-1]
+        _, keys_BTD, _ = last.attn.qkv(last.norm1(x_BTD)).chunk(3, dim=-1)
+        return keys_BTD.contiguous()
+
+    def class_feature(self, images_B3HW: Tensor) -> Tensor:
+        """The class token after the last norm: normalized pictures to (B, D)."""
+        feature_BD: Tensor = self.vit(images_B3HW)
+        return feature_BD
+
+
+class DinoVitB8(Dino):
+    """PIE-Bench's."""
+
+    ARCHITECTURE = "vit_base_patch8_224"
+
+
+class DinoVitS16(Dino):
+    """MagicBrush's."""
+
+    ARCHITECTURE = "vit_small_patch16_224"
+
+
+def structure_input(
+    pictures: Sequence[Picture], device: torch.device | str, *, peak: float
+) -> Tensor:
+    """uint8 pictures of one size to what the structure distance shows DINO: (B, 3, h, w).
+
+    Args:
+        pictures: (H, W, 3).
+        device: of the result.
+        peak: the value of white before ImageNet's mean and deviation: 255 as PIE-Bench has it, which forgot to
+            divide, or 1.
+    """
+    scaled_B3HW = as_unit(pictures, device) * 255 * (peak / 255)
+    # torchvision 0.13, which made the published numbers, does not smooth a tensor that it shrinks.
+    small = resize(scaled_B3HW, [SHORT_SIDE], max_size=LONG_SIDE, antialias=False)
+    return normalize(small, list(IMAGENET_MEAN), list(IMAGENET_STD))
+
+
+def class_input(pictures: Sequence[Picture], device: torch.device | str) -> Tensor:
+    """uint8 pictures of any sizes to (B, 3, 224, 224): short side 256 by PIL's bicubic, center crop."""
+    from editar_bench.evaluators.pil_resize import short_side_crop
+
+    cropped = [short_side_crop(picture, 256, 224) for picture in pictures]
+    return normalize(as_unit(cropped, device), list(IMAGENET_MEAN), list(IMAGENET_STD))
+
+
+def self_similarity(keys_TD: Tensor) -> Tensor:
+    """Cosines of all pairs of tokens, (T, T)."""
+    length_T = keys_TD.norm(dim=-1)
+    product_TT = (length_T[:, None] * length_T[None, :]).clamp(min=COSINE_EPS)
+    return (keys_TD @ keys_TD.T) / product_TT
+
+
+def structure_distance(a_TD: np.ndarray, b_TD: np.ndarray, device: str = "cpu") -> float:
+    """Mean squared difference of the self-similarities of two pictures' keys (Tumanyan et al. 2022)."""
+    a, b = (self_similarity(torch.from_numpy(keys).to(device)) for keys in (a_TD, b_TD))
+    return float((a - b).square().mean())

@@ -1,0 +1,17 @@
+"""PIL's bicubic resize and center crop, which the published picture encoders were fed by."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from editar_bench.types import Picture
+
+
+def short_side_crop(picture: Picture, short: int, crop: int) -> Picture:
+    """A uint8 picture (H, W, 3) with its short side resized to `short`, then the central `crop` × `crop` pixels."""
+    height, width = picture.shape[:2]
+    size = (short * width // min(height, width), short * height // min(height, width))
+    resized = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+    top, left = round((size[1] - crop) / 2), round((size[0] - crop) / 2)
+    return resized[top : top + crop, left : left + crop]

@@ -1,0 +1,225 @@
+"""The released networks that published protocols are made of, each loaded when first asked.
+
+Nothing is shipped: weights come from a folder of the user's (`$EDITAR_BENCH_WEIGHTS`), from the caches that the
+libraries keep, or, where the machine may reach it, from the hub. Only safetensors, `weights_only` pickles and
+clean-fid's TorchScript file are read; none of them runs foreign Python.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editar_bench.errors import MissingWeights, UserError
+from editar_bench.evaluators.features import Features, FeatureStore
+from editar_bench.types import Picture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS_VARIABLE = "EDITAR_BENCH_WEIGHTS"  # names the folder of local copies
+MEMORY_LIMIT = 3 * 2**30  # bytes: the DINO keys of PIE-Bench's 700 sources are 1.7 GB
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a network's weights are published.
+
+    `hub` is a repository with its own configuration, or "" where there is none; `files` are the names of the original
+    release, looked for before the hub is asked.
+    """
+
+    hub: str = ""
+    files: tuple[str, ...] = ()
+
+
+SOURCES = {
+    "clip-L14": Source("openai/clip-vit-large-patch14"),
+    "clip-B16": Source("openai/clip-vit-base-patch16"),
+    "clip-B32": Source("openai/clip-vit-base-patch32"),
+    "dino-vitb8": Source("timm/vit_base_patch8_224.dino", ("dino_vitbase8_pretrain.pth",)),
+    "dino-vits16": Source("timm/vit_small_patch16_224.dino", ("dino_deitsmall16_pretrain.pth",)),
+    "lpips-squeeze": Source(files=("squeezenet1_1-b8a52dc0.pth",)),
+    "dpt-large": Source("Intel/dpt-large"),
+    "inception": Source(files=("inception-2015-12-05.pt",)),
+}
+LOADERS = {
+    "clip-L14": "openai_clip:OpenaiClip",
+    "clip-B16": "openai_clip:OpenaiClip",
+    "clip-B32": "openai_clip:OpenaiClip",
+    "dino-vitb8": "dino:DinoVitB8",
+    "dino-vits16": "dino:DinoVitS16",
+    "lpips-squeeze": "lpips:SqueezeLpips",
+    "dpt-large": "dpt:DptDepth",
+    "inception": "inception:CleanInception",
+}
+
+
+class Released:
+    """Published networks on one device, behind the feature store.
+
+    Tests pass networks in by role (`SOURCES`); otherwise each is loaded on first use.
+    """
+
+    def __init__(self, *, store: FeatureStore | None = None, **given: Any) -> None:
+        self.device = "cpu"
+        self.store = store or FeatureStore(limit=MEMORY_LIMIT)
+        self._networks = {role.replace("_", "-"): network for role, network in given.items()}
+
+    def setup(self, device: str, *roles: str) -> None:
+        """Load the named networks onto a device, in float32 and eval mode.
+
+        Raises:
+            MissingWeights: a network's weights are nowhere to be found.
+            UserError: they are damaged or of another network.
+        """
+        if device != self.device:
+            self.device = device
+            self._networks = {role: n.to(device) for role, n in self._networks.items()}
+        for role in roles:
+            if role not in self._networks:
+                self._networks[role] = _load(role).to(device)
+
+    def __getitem__(self, role: str) -> Any:
+        """The network of a role."""
+        self.setup(self.device, role)
+        return self._networks[role]
+
+    def read(
+        self,
+        items: Sequence[Any],
+        role: str,
+        reading: str,
+        compute: Callable[[Any, Sequence[Any]], dict[str, Tensor]],
+    ) -> list[Features]:
+        """What a network says about each item (pictures or texts), computed once for all metrics and models.
+
+        Args:
+            items: uint8 pictures (H, W, 3) or texts.
+            role: the network.
+            reading: name of preprocessing and output; with role and device it is the key in the store.
+            compute: network and items to tensors with a batch axis.
+        """
+        import torch
+
+        from editar_bench.evaluators.judges import _split
+
+        network = self[role]
+        kind = self.device.partition(":")[0]
+        key = f"{role}-{reading}-{id(network)}-fp32-{kind}"
+
+        def batch(chunk: Sequence[Any]) -> list[Features]:
+            with torch.inference_mode():
+                return _split(compute(network, chunk))
+
+        return self.store.get(items, key, batch)
+
+    def pictures(self, role: str, pictures: Sequence[Picture]) -> list[NDArray[np.float32]]:
+        """A CLIP's unit vectors (D,) of pictures."""
+        readings = self.read(pictures, role, "picture", lambda n, p: {"unit": n.embed_pictures(p)})
+        return [reading["unit"] for reading in readings]
+
+    def texts(self, role: str, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """A CLIP's unit vectors (D,) of captions."""
+        readings = self.read(texts, role, "text", lambda n, t: {"unit": n.embed_texts(t)})
+        return [reading["unit"] for reading in readings]
+
+
+@lru_cache(maxsize=1)
+def shared_released() -> Released:
+    """The networks that all metrics of a process share."""
+    return Released()
+
+
+def local_copy(source: Source) -> Path | None:
+    """A file of the original release or a copy of the hub repository in the weights folder, if there is one.
+
+    torchvision's own download folder counts as well.
+    """
+    import torch
+
+    folder = Path(os.environ.get(WEIGHTS_VARIABLE) or "weights")
+    places = [folder / name for name in source.files]
+    places += [Path(torch.hub.get_dir()) / "checkpoints" / name for name in source.files]
+    places += [folder / source.hub] if source.hub else []
+    return next((place for place in places if place.exists()), None)
+
+
+def missing(role: str) -> MissingWeights:
+    """The sentence for a network that is nowhere."""
+    source = SOURCES[role]
+    wanted = " or ".join([*source.files, *([source.hub] if source.hub else [])])
+    command = f", or run `hf download {source.hub}` where there is a network" if source.hub else ""
+    return MissingWeights(
+        f"The evaluator {role} has no weights on this machine; put {wanted} into the folder that "
+        f"{WEIGHTS_VARIABLE} names{command}."
+    )
+
+
+def state_of(role: str) -> dict[str, Tensor]:
+    """The state dict of a network that is published as one file (safetensors or a weights-only pickle).
+
+    Raises:
+        MissingWeights, UserError: as `Released.setup`.
+    """
+    path = local_copy(SOURCES[role]) or _hub_file(role)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    return read_state(path)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict without running anything that the file brings along."""
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"The weights file {path} cannot be read ({type(error).__name__}); fetch it again."
+        ) from error
+    return state
+
+
+def fill(network: Any, state: dict[str, Tensor], what: str) -> None:
+    """Load a state dict whose names and shapes must all fit."""
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"The weights of {what} belong to another network; fetch the published file."
+        ) from error
+
+
+def _hub_file(role: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    if not SOURCES[role].hub:
+        raise missing(role)
+    try:
+        return Path(hf_hub_download(SOURCES[role].hub, "model.safetensors"))
+    except (OSError, ValueError) as error:
+        raise missing(role) from error
+
+
+def _load(role: str) -> Any:
+    import importlib
+
+    file, _, name = LOADERS[role].partition(":")
+    kind = getattr(importlib.import_module(f"editar_bench.evaluators.{file}"), name)
+    network = kind.load(role).eval()
+    network.requires_grad_(False)
+    return network

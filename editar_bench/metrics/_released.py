@@ -1,0 +1,65 @@
+"""What metrics with released networks share: the networks, and a comparison in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from editar_bench.evaluators.released import Released, shared_released
+from editar_bench.metrics._base import PerSample, Undefined
+from editar_bench.types import Example, Picture, Score
+
+
+class WithReleased(PerSample):
+    """A metric that reads the networks of `ROLES` (see `evaluators.released.SOURCES`; may be none)."""
+
+    ROLES: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, networks: Released | None = None) -> None:
+        super().__init__()
+        self.networks = networks or shared_released()
+
+    def setup(self, device: str) -> None:
+        """Load the networks."""
+        self.networks.setup(device, *self.ROLES)
+
+
+Pair = tuple[Picture, Picture]  # source or truth, and result
+
+
+class Compared(WithReleased):
+    """A metric of two pictures, computed for a batch at once; its values do not depend on the batch.
+
+    Pairs of a batch that have a value must be of one size, as they are in the published data sets.
+    """
+
+    def pair(self, example: Example, image: Picture) -> Pair:
+        """The two pictures that are compared; raises `Undefined` where there is no value."""
+        raise NotImplementedError
+
+    def compare(self, pairs: Sequence[Pair]) -> list[float]:
+        """One value a pair."""
+        raise NotImplementedError
+
+    def score(self, examples: Sequence[Example], images: Sequence[Picture]) -> list[Score]:
+        """One Score per example, in order."""
+        pairs = [self._try_pair(e, image) for e, image in zip(examples, images, strict=True)]
+        defined = [pair for pair in pairs if not isinstance(pair, Undefined)]
+        values = iter(self.compare(defined) if defined else ())
+        return [
+            self._undefined(pair) if isinstance(pair, Undefined) else self._defined(next(values))
+            for pair in pairs
+        ]
+
+    def _try_pair(self, example: Example, image: Picture) -> Pair | Undefined:
+        try:
+            return self.pair(example, image)
+        except Undefined as reason:
+            return reason
+
+    def _undefined(self, reason: Undefined) -> Score:
+        info = self.info
+        return Score(metric=info.name, protocol=info.protocol, value=None, reason=str(reason))
+
+    def _defined(self, value: float) -> Score:
+        return Score(metric=self.info.name, protocol=self.info.protocol, value=float(value))

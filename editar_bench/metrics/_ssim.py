@@ -1,0 +1,69 @@
+"""SSIM (Wang et al. 2004) and multi-scale SSIM (Wang et al. 2003) as torchmetrics had them before 1.5.
+
+The published tables were made with those versions. They count only the places where the whole window lies inside
+the picture; 1.5 and later also count the border of mirrored pixels (pull request 2721), which moves the value.
+Legend: B pairs, C channels, H × W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SIGMA, TAPS = 1.5, 11  # pixels
+C1, C2 = 0.01**2, 0.03**2  # data range 1
+BETAS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, finest first
+MIN_SIZE: Final = (
+    TAPS - 1
+) * 16 + 16  # pixels a side that five scales need, as torchmetrics demands
+
+
+def ssim(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
+    """SSIM (B,) of pictures in [0, 1] of at least 11 pixels a side."""
+    return _similarity_and_contrast(a_BCHW, b_BCHW)[0]
+
+
+def ms_ssim(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
+    """Multi-scale SSIM (B,) of pictures in [0, 1] of at least `MIN_SIZE` pixels a side; negative parts count as 0."""
+    import torch
+    from torch.nn.functional import avg_pool2d
+
+    parts = []
+    for _ in BETAS:
+        similarity_B, contrast_B = _similarity_and_contrast(a_BCHW, b_BCHW)
+        parts.append(contrast_B)
+        a_BCHW, b_BCHW = avg_pool2d(a_BCHW, 2), avg_pool2d(b_BCHW, 2)
+    parts[-1] = similarity_B  # brightness counts at the coarsest scale only
+    exponents = a_BCHW.new_tensor(BETAS)[:, None]
+    return (torch.stack(parts).clamp(min=0) ** exponents).prod(0)
+
+
+def _similarity_and_contrast(a_BCHW: Tensor, b_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Means (B,) of SSIM and of its contrast part.
+
+    torchmetrics mirrors the border, filters with a square window, and drops the border again. Filtering rows and then
+    columns of the bare picture gives the same numbers with a fraction of the products.
+    """
+    import torch
+
+    maps = torch.stack([a_BCHW, b_BCHW, a_BCHW**2, b_BCHW**2, a_BCHW * b_BCHW])
+    mean_a, mean_b, square_a, square_b, product = _blurred(maps)
+    # Rounding may leave a variance below zero.
+    variances = (square_a - mean_a**2).clamp(min=0) + (square_b - mean_b**2).clamp(min=0)
+    contrast = (2 * (product - mean_a * mean_b) + C2) / (variances + C2)
+    brightness = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
+    return (brightness * contrast).flatten(1).mean(1), contrast.flatten(1).mean(1)
+
+
+def _blurred(maps_5BCHW: Tensor) -> Tensor:
+    import torch
+    from torch.nn.functional import conv2d
+
+    offsets = torch.arange(TAPS, device=maps_5BCHW.device, dtype=maps_5BCHW.dtype) - TAPS // 2
+    weights = torch.exp(-((offsets / SIGMA) ** 2) / 2)
+    weights = weights / weights.sum()
+    rows = conv2d(maps_5BCHW.flatten(0, 2)[:, None], weights.view(1, 1, TAPS, 1))
+    both = conv2d(rows, weights.view(1, 1, 1, TAPS))
+    return both[:, 0].unflatten(0, maps_5BCHW.shape[:3])

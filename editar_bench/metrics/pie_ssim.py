@@ -1,0 +1,38 @@
+"""PIE-Bench's SSIM: torchmetrics' defaults before 1.5, data range 1 (pie.ssim)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from editar_bench.metrics._pie import PieComparison
+from editar_bench.metrics._released import Pair
+from editar_bench.metrics._ssim import ssim
+
+
+class _Ssim(PieComparison):
+    KIND = ("pie_ssim", "pie.ssim", "×10⁻²", "higher", "SSIM")
+
+    def compare(self, pairs: Sequence[Pair]) -> list[float]:
+        """Times 100; one pair at a time, which keeps the maps in the processor's cache."""
+        import torch
+
+        from editar_bench.evaluators.pictures import as_unit
+
+        device = self.networks.device
+        with torch.inference_mode():
+            return [
+                100 * float(ssim(as_unit([source], device), as_unit([result], device)))
+                for source, result in pairs
+            ]
+
+
+class PieSsimUnedit(_Ssim, region="unedit"):
+    """Outside the mask."""
+
+
+class PieSsim(_Ssim, region="frame"):
+    """The whole frame."""
+
+
+class PieSsimEdit(_Ssim, region="edit"):
+    """Inside the mask."""
