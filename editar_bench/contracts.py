@@ -48,7 +48,11 @@ class Model(Protocol):
 
 
 class TaskModule(Protocol):
-    """One task on one data set: the data, and which metrics speak about it."""
+    """One task on one data set: the data, and which metrics speak about it.
+
+    It may also offer `remarks() -> Sequence[str]`: sentences about the data on this machine that are stored with the
+    run and shown beside its results.
+    """
 
     task: Task
     dataset: str

@@ -75,6 +75,7 @@ class TaskEntry:
     length: int  # of the whole split
     wanted: int  # the first so many samples are part of this run
     metrics: Mapping[str, Metric]
+    remarks: tuple[str, ...] = ()  # what readers of the results must know of the data
 
     @property
     def infos(self) -> list[Any]:
@@ -104,7 +105,13 @@ def load_task(spec: RunSpec, task: Task) -> TaskEntry:
         length=length,
         wanted=length if spec.limit is None else min(spec.limit, length),
         metrics=metrics,
+        remarks=data_remarks(module),
     )
+
+
+def data_remarks(module: TaskModule) -> tuple[str, ...]:
+    """What a task says about its data on this machine; most say nothing."""
+    return tuple(getattr(module, "remarks", tuple)())
 
 
 _COST_NAMES = frozenset(info.name for info in COST)

@@ -106,6 +106,11 @@ class Reader:
             record[name] = json.loads(record[name] or "{}")
         return record
 
+    def data_remarks(self, run_id: str) -> dict[str, list[str]]:
+        """Task to what the run found remarkable about its data, such as pictures unlike the published ones."""
+        provenance = self.run_record(run_id).get("provenance", {})
+        return dict(provenance.get("data_remarks", {}))
+
     def votes(self) -> pd.DataFrame:
         """All votes: those in the store and those in parts that no run has ingested yet."""
         with self._mutex:

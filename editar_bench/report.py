@@ -36,6 +36,7 @@ COLUMNS = (
     "gap_reason",
     "status",
     "reason",
+    "data_remark",
     "run_id",
     "finished_at",
 )
@@ -49,10 +50,15 @@ def read_rows(out: Path, filters: Mapping[str, Sequence[str]]) -> list[dict[str,
     reader = Reader(out)
     frame = reader.details(**filters)
     units = {(r["metric"], r["protocol"]): r["unit"] for r in reader.metrics().to_dict("records")}
+    records = frame[frame["slice"] == ""].to_dict("records")
+    runs = {r["run_id"] for r in records if isinstance(r["run_id"], str)}  # published rows have none
+    remarks = {run_id: reader.data_remarks(run_id) for run_id in runs}
     rows = []
-    for record in frame[frame["slice"] == ""].to_dict("records"):
-        unit = units.get((record["metric"], record["protocol"]), "")
-        rows.append({name: _plain((record | {"unit": unit})[name]) for name in COLUMNS})
+    for record in records:
+        record["unit"] = units.get((record["metric"], record["protocol"]), "")
+        of_run = remarks.get(record["run_id"], {})
+        record["data_remark"] = " ".join(of_run.get(record["task"], ()))
+        rows.append({name: _plain(record[name]) for name in COLUMNS})
     if not rows:
         raise UserError(
             f"No results in {out} match; `editar-bench ls runs --out {out}` lists the runs."
@@ -103,11 +109,22 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (model, number(row["value"]), span, gap, count, remark)
 
 
+def _data_notes(rows: Sequence[Row]) -> list[str]:
+    """What the runs behind the rows found remarkable about the data, each sentence once, with the models."""
+    models: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row["data_remark"]:
+            models.setdefault(row["data_remark"], {})[row["model"]] = None
+    return [f"Note on {', '.join(names)}: {remark}" for remark, names in models.items()]
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """One table a metric, under a heading a task."""
     lines: list[str] = []
     for (suite, dataset, task), of_task in _groups(rows, "suite", "dataset", "task").items():
         lines += [f"## {task} ({suite}, {dataset})", ""]
+        for note in _data_notes(of_task):
+            lines += [note, ""]
         for (_, protocol), of_metric in _groups(of_task, "metric", "protocol").items():
             lines += [f"### {_title(of_metric[0])}", "", f"Protocol: {protocol}", ""]
             lines += [_line(HEADER), _line(["---"] * len(HEADER))]
@@ -141,7 +158,8 @@ def latex(rows: Sequence[Row]) -> str:
         lines += [r"\begin{table}", r"\centering", r"\begin{tabular}{lrrrr}", r"\toprule"]
         lines += [" & ".join(_tex(name) for name in HEADER[:5]) + r" \\", r"\midrule"]
         lines += [" & ".join(_tex(cell) for cell in _cells(row)[:5]) + r" \\" for row in group]
-        caption = _tex(f"{task}: {_title(group[0])}, protocol {protocol}")
+        sentences = [f"{task}: {_title(group[0])}, protocol {protocol}", *_data_notes(group)]
+        caption = _tex(". ".join(sentences))
         lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""]
     return "\n".join(lines)
 
@@ -179,6 +197,7 @@ def as_html(rows: Sequence[Row]) -> str:
     body += ["</nav>"]
     for i, (name, of_task) in enumerate(zip(names, groups.values(), strict=True)):
         body.append(f'<h2 id="t{i}">{html.escape(name)}</h2>')
+        body += [f"<p>{html.escape(note)}</p>" for note in _data_notes(of_task)]
         for (_, protocol), group in _groups(of_task, "metric", "protocol").items():
             body += [
                 f"<h3>{html.escape(_title(group[0]))}</h3>",

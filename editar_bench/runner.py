@@ -52,6 +52,8 @@ def run(plan: Plan, out: Path, reporter: Reporter) -> Summary:
             suite=spec.suite, dataset=spec.dataset, spec=asdict(spec), provenance=_provenance(plan)
         )
         summary = Summary(store.begin_run(record))
+        for remark in (remark for entry in plan.tasks for remark in entry.remarks):
+            reporter.note(remark)
         try:
             for entry in plan.tasks:
                 _TaskDriver(store, plan, entry, reporter, summary).run()
@@ -67,6 +69,7 @@ def _provenance(plan: Plan) -> dict[str, Any]:
     return provenance.describe(
         plan.device,
         data={str(entry.task): entry.fingerprint for entry in plan.tasks},
+        data_remarks={str(e.task): list(e.remarks) for e in plan.tasks if e.remarks},
         models={entry.label: entry.describe() for entry in plan.models},
         metrics={info.name: info.version for entry in plan.tasks for info in entry.infos},
     )

@@ -32,12 +32,15 @@ def prepare(suite: options.Suite = None, dataset: options.Dataset = None) -> Non
 
 def _prepare_task(key: str) -> bool:
     from editar_bench.errors import UserError
+    from editar_bench.plan import data_remarks
     from editar_bench.registry import TASKS
 
     try:
         module = TASKS.get(key)()
         count = len(module.load())
         typer.echo(f"data    {key}: {count} samples, fingerprint {module.fingerprint()[:16]}")
+        for remark in data_remarks(module):
+            typer.echo(f"data    {key}: {remark}")
     except UserError as error:
         typer.echo(f"data    {key}: {error}")
         return False

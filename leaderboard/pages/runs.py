@@ -53,6 +53,8 @@ def show_run(shared: Reader, run_id: str) -> None:
             )
         ],
     )
+    for task, remarks in shared.data_remarks(run_id).items():
+        st.warning(look.plain(f"{task}: {' '.join(remarks)}"))
     settings, made_with, numbers = st.tabs(["Settings", "Made with", "Numbers"])
     with settings:
         show_mapping("", record["spec"])

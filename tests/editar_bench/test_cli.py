@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from editar_bench.cli import app
+from tests.editar_bench import dummies as d
 
 HEAVY = ("torch", "pandas", "duckdb", "numpy", "pyarrow", "transformers", "rich", "pydantic")
 RUN = ["run", "--dataset", "dummy", "--task", "depth", "--device", "cpu"]
@@ -207,6 +208,24 @@ def test_a_missing_gap_says_why(dummies: None, tmp_path: Path) -> None:
     rows = json.loads(call("report", "--out", out, "--format", "json")[1])
     reasons = {r["gap_reason"] for r in rows if r["metric"] == "dummy_error"}
     assert reasons == {reason}
+
+
+def test_remarks_on_the_data_are_stored_and_reported(
+    dummies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = str(tmp_path / "out")
+    call(*RUN, "--model", "codec", "--out", out)
+    remark = "2 of 10 pictures differ on this machine (the first is s01)."
+    monkeypatch.setattr(d.DummyTask, "remarks", lambda self: (remark,), raising=False)
+    assert remark in call(*RUN, "--model", "noisy", "--out", out)[1]
+    for format, expected in (
+        ("markdown", f"Note on noisy: {remark}"),
+        ("latex", f"Note on noisy: {remark}"),
+        ("html", f"<p>Note on noisy: {remark}</p>"),
+    ):
+        assert expected in call("report", "--out", out, "--format", format)[1]
+    rows = json.loads(call("report", "--out", out, "--format", "json")[1])
+    assert {(r["model"], r["data_remark"]) for r in rows} == {("noisy", remark), ("codec", "")}
 
 
 def test_the_html_report_stands_alone(dummies: None, tmp_path: Path) -> None:

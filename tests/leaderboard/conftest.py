@@ -135,6 +135,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     provenance = {
         "code": {"version": "0.1.0", "commit": "abc123"},
         "packages": {"torch": "2.15.0"},
+        "data_remarks": {"edit": ["1 of 250 pictures differs."]},
         "models": {"editar": {"weights": {"editar.safetensors": "d0d0"}, "settings": {}}},
     }
     with Store.open(out) as store:

@@ -163,7 +163,9 @@ def test_samples_are_filtered_and_sorted(opened: Open, results: Path) -> None:
 
 
 def test_runs_show_provenance(opened: Open, results: Path) -> None:
-    shown = text(opened("pages/runs.py", results))
+    page = opened("pages/runs.py", results)
+    assert "1 of 250 pictures differs" in page.warning[0].value.replace("\\", "")
+    shown = text(page)
     for value in ("abc123", "editar.safetensors", "d0d0", "edit, depth", "2.15.0"):
         assert f"<td>{value}</td>" in shown
 
