@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from editar_bench.errors import UserError
-from editar_bench.registry import MODELS, TASKS, near_matches
+from editar_bench.registry import MODELS, TASKS, load_target, near_matches
 from editar_bench.types import Task
 
 
@@ -17,6 +19,18 @@ class Suite:
     dataset: str
     models: tuple[str, ...]
     summary: str
+    folders: Mapping[str, str] = field(default_factory=dict)  # of an offline bundle: name -> target
+
+    def places(self) -> dict[str, Path]:
+        """Where the suite's data and weights lie on this machine, by their names in a bundle.
+
+        Raises:
+            UserError: the suite has none, as a data set of no suite.
+        """
+        if not self.folders:
+            raise UserError(f"'{self.name}' cannot be bundled; suites are: {', '.join(SUITES)}.")
+        found = {name: load_target(target) for name, target in self.folders.items()}
+        return {name: place() if callable(place) else place for name, place in found.items()}
 
 
 SUITES = {
@@ -34,6 +48,11 @@ SUITES = {
             "blank",
         ),
         summary="procedural scenes with exact truth; embedded, needs no network and no GPU",
+        folders={
+            "data": "tasks._scenes:data_folder",
+            "weights": "models.weights_manifest:WEIGHTS",
+            "evaluators": "editar_bench.evaluators.weights:DEFAULT_FOLDER",
+        },
     ),
 }
 

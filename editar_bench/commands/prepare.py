@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from editar_bench.commands import options
 
 
-def prepare(suite: options.Suite = None, dataset: options.Dataset = None) -> None:
+def prepare(
+    suite: options.Suite = None,
+    dataset: options.Dataset = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Then write data, weights and checksums into this tar file."),
+    ] = None,
+    from_bundle: Annotated[
+        Path | None, typer.Option("--from", help="First take data and weights from such a file.")
+    ] = None,
+) -> None:
     """Build the data of a suite and verify data and weights.
 
     \b
@@ -15,19 +28,35 @@ def prepare(suite: options.Suite = None, dataset: options.Dataset = None) -> Non
       editar-bench prepare
       editar-bench prepare --dataset scenes
 
+    \b
+    For a machine without network, where editar-bench is installed:
+      editar-bench prepare --suite scenes --bundle scenes.tar     here; copy the file, and there
+      editar-bench prepare --suite scenes --from scenes.tar
+
+    A bundle is verified as a whole before anything is written, and it replaces no file that is there. The data goes
+    to the folder named by EDITAR_BENCH_DATA, or else to ./data, where a run started in the same folder finds it.
+
     Exit code 1: something is missing or corrupt; the lines say what.
     """
     from editar_bench import provenance
+    from editar_bench.bundle import unpack_bundle, write_bundle
     from editar_bench.suites import choose_suite, choose_tasks
 
     provenance.check_rooms()
     chosen = choose_suite(suite, dataset)
+    places = chosen.places() if bundle or from_bundle else {}
+    if from_bundle is not None:
+        count = unpack_bundle(from_bundle, chosen.name, places)
+        typer.echo(f"bundle  {from_bundle}: verified, {count} file(s) new")
     good = [
         _prepare_task(f"{task}/{chosen.dataset}") for task in choose_tasks("all", chosen.dataset)
     ]
     good += [_check_model(name) for name in chosen.models]
     if not all(good):
         raise typer.Exit(1)
+    if bundle is not None:
+        count = write_bundle(bundle, chosen.name, places)
+        typer.echo(f"bundle  {bundle}: {count} file(s), {bundle.stat().st_size / 2**20:.1f} MiB")
 
 
 def _prepare_task(key: str) -> bool:

@@ -1,0 +1,176 @@
+"""Offline bundles: one tar file with a suite's built data, its weights, and the sha256 of every file.
+
+The first member, `bundle.json`, says the suite and the checksums. The others are called `PLACE/PATH`, and a place is
+one of the suite's folders, wherever that folder is on the machine at hand. A bundle comes from outside: its names are
+never used as paths before they are checked, and nothing is written before every file is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from editar_bench.errors import UserError
+from editar_bench.parts import disk_errors
+
+INDEX: Final = "bundle.json"
+_INDEX_LIMIT: Final = 4 * 2**20  # bytes; a real one has a few kilobytes
+
+Places = Mapping[str, Path]  # name in the bundle -> folder on this machine
+
+
+def write_bundle(path: Path, suite: str, places: Places) -> int:
+    """Write all files of the places into one tar file, whole or not at all; returns how many.
+
+    Raises:
+        UserError: the file cannot be written, or a file of the places changes meanwhile.
+    """
+    files = {name: file for name, file in _files(places)}
+    sums = {name: _sha256(file.read_bytes()) for name, file in files.items()}
+    index = json.dumps({"suite": suite, "sha256": sums}, indent=1).encode()
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with tarfile.open(aside, "w") as tar:
+                _add(tar, INDEX, index)
+                for name, file in files.items():
+                    content = file.read_bytes()
+                    if _sha256(content) != sums[name]:
+                        raise UserError(
+                            f"{file} changed while the bundle was written; run it again."
+                        )
+                    _add(tar, name, content)
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+    return len(files)
+
+
+def unpack_bundle(path: Path, suite: str, places: Places) -> int:
+    """Verify a bundle, then put its files into the places; returns how many were not there already.
+
+    Raises:
+        UserError: it is no bundle of this suite, a file of it is damaged, missing or leads elsewhere, or another file
+            is where one would go. Then nothing has been written.
+    """
+    with _opened(path) as tar:
+        sums = _checksums(tar, path, suite)
+        targets = {name: _target(path, name, places) for name in sums}
+        found = {name for name, _ in _members(tar, path, sums)}
+        if missing := sorted(sums.keys() - found):
+            raise UserError(f"{path} lacks {missing[0]}; copy the bundle again.")
+        there = {name for name, target in targets.items() if _is_there(target, sums[name])}
+        for name, content in _members(tar, path, sums):
+            if name not in there:
+                _write(targets[name], content)
+    return len(sums) - len(there)
+
+
+def _files(places: Places) -> Iterator[tuple[str, Path]]:
+    for place, folder in places.items():
+        for file in sorted(folder.rglob("*")):
+            relative = file.relative_to(folder)
+            hidden = any(part.startswith(".") for part in relative.parts)
+            if file.is_file() and not file.is_symlink() and not hidden:
+                yield f"{place}/{relative.as_posix()}", file
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)  # no owner, no time: equal files make equal bundles
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(path, "r:") as tar:  # never compressed, so that it cannot swell
+            yield tar
+    except FileNotFoundError as error:
+        raise UserError(f"There is no bundle {path}; give the path of the copied file.") from error
+    except (tarfile.TarError, EOFError) as error:
+        raise UserError(
+            f"{path} cannot be read as a bundle ({error}); copy it again from the machine where "
+            "`editar-bench prepare --bundle` wrote it."
+        ) from error
+
+
+def _checksums(tar: tarfile.TarFile, path: Path, suite: str) -> dict[str, str]:
+    member = tar.next()
+    if member is None or member.name != INDEX or member.size > _INDEX_LIMIT:
+        raise UserError(f"{path} is no bundle of editar-bench: it does not begin with {INDEX}.")
+    try:
+        index: dict[str, Any] = json.loads(_content(tar, member))
+        sums = {str(name): str(total) for name, total in index["sha256"].items()}
+        made_for = str(index["suite"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"The list {INDEX} of {path} cannot be read; copy it again.") from error
+    if made_for != suite:
+        raise UserError(f"{path} was made for the suite '{made_for}', not '{suite}'; name --suite.")
+    return sums
+
+
+def _members(
+    tar: tarfile.TarFile, path: Path, sums: Mapping[str, str]
+) -> Iterator[tuple[str, bytes]]:
+    """Every file after the index, checked; links, devices, sparse files and unlisted names are refused."""
+    for member in tar.getmembers()[1:]:
+        if not member.isreg() or member.issparse() or member.name not in sums:
+            raise UserError(
+                f"{path} holds {member.name!r}, which is not in its list of files; do not use it."
+            )
+        content = _content(tar, member)
+        if _sha256(content) != sums[member.name]:
+            raise UserError(f"{member.name} in {path} is damaged; copy the bundle again.")
+        yield member.name, content
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    return b"" if file is None else file.read()
+
+
+def _target(path: Path, name: str, places: Places) -> Path:
+    """Where a file goes; a name that leads out of its place is refused."""
+    place, _, relative = name.partition("/")
+    inside = PurePosixPath(relative)
+    good = place in places and relative and not inside.is_absolute() and "\0" not in name
+    if not good or ".." in inside.parts:
+        raise UserError(
+            f"{path} wants to write {name!r}, which is no place of this suite; do not use it."
+        )
+    return places[place] / inside
+
+
+def _is_there(target: Path, total: str) -> bool:
+    if not target.exists():
+        return False
+    if not target.is_file() or _sha256(target.read_bytes()) != total:
+        raise UserError(
+            f"{target} is already there and differs from the bundle's; move it away and give the "
+            "same command again."
+        )
+    return True
+
+
+def _write(target: Path, content: bytes) -> None:
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_bytes(content)
+            os.replace(aside, target)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,190 @@
+"""Offline bundles: what goes in comes out elsewhere, and nothing hostile or damaged does."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from editar_bench.bundle import unpack_bundle, write_bundle
+from editar_bench.errors import UserError
+from editar_bench.suites import SUITES, Suite
+from tests.editar_bench.test_cli import call
+
+FILES = {"data/depth/test.parquet": b"rows", "data/depth/test.version": b"1", "weights/a.st": b"w"}
+
+
+def places(root: Path) -> dict[str, Path]:
+    return {"data": root / "data" / "scenes", "weights": root / "package" / "weights"}
+
+
+def target(root: Path, name: str) -> Path:
+    place, _, relative = name.partition("/")
+    return places(root)[place] / relative
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A machine that has everything."""
+    root = tmp_path / "here"
+    for name, content in FILES.items():
+        target(root, name).parent.mkdir(parents=True, exist_ok=True)
+        target(root, name).write_bytes(content)
+    (places(root)["weights"] / ".aside").write_bytes(b"half a file")
+    (places(root)["weights"] / "link").symlink_to("/etc/hostname")
+    return root
+
+
+@pytest.fixture
+def bundle(here: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "scenes.tar"
+    assert write_bundle(path, "scenes", places(here)) == len(FILES)
+    return path
+
+
+def forge(path: Path, files: Mapping[str, bytes], sums: Mapping[str, str] | None = None) -> None:
+    """A bundle by hand, with honest checksums unless others are given."""
+    honest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    index = json.dumps({"suite": "scenes", "sha256": honest if sums is None else sums}).encode()
+    with tarfile.open(path, "w") as tar:
+        for name, content in {"bundle.json": index, **files}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def files_under(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if not path.is_dir()] if root.exists() else []
+
+
+def test_what_goes_in_comes_out_on_another_machine(bundle: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    assert unpack_bundle(bundle, "scenes", places(there)) == len(FILES)
+    assert {name: target(there, name).read_bytes() for name in FILES} == FILES
+    assert len(files_under(there)) == len(FILES)  # no hidden file, no link, nothing left aside
+    assert unpack_bundle(bundle, "scenes", places(there)) == 0  # safe to repeat
+
+
+def test_equal_files_make_equal_bundles(here: Path, bundle: Path, tmp_path: Path) -> None:
+    os.utime(target(here, "weights/a.st"), (1, 1))
+    write_bundle(tmp_path / "again.tar", "scenes", places(here))
+    assert (tmp_path / "again.tar").read_bytes() == bundle.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/../../evil",
+        "/etc/evil",
+        "data//etc/evil",
+        "elsewhere/evil",
+        "evil",
+        "data/",
+        "../evil",
+    ],
+)
+def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path) -> None:
+    forge(tmp_path / "b.tar", {**FILES, name: b"evil"})
+    with pytest.raises(UserError, match=r"no place of this suite|not in its list"):
+        unpack_bundle(tmp_path / "b.tar", "scenes", places(tmp_path / "there"))
+    assert not files_under(tmp_path / "there")
+
+
+def test_links_and_sparse_files_are_refused(tmp_path: Path) -> None:
+    link, swelling = tarfile.TarInfo("data/link"), tarfile.TarInfo("data/swelling")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    swelling.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(10**12)}
+    for member in (link, swelling):
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
+        forge(tmp_path / "b.tar", FILES, sums | {member.name: hashlib.sha256(b"").hexdigest()})
+        with tarfile.open(tmp_path / "b.tar", "a") as tar:
+            tar.addfile(member)
+        with pytest.raises(UserError, match=f"holds '{member.name}', which is not in its list"):
+            unpack_bundle(tmp_path / "b.tar", "scenes", places(tmp_path / "there"))
+    assert not files_under(tmp_path / "there")
+
+
+def test_one_damaged_file_and_nothing_is_written(bundle: Path, tmp_path: Path) -> None:
+    bundle.write_bytes(bundle.read_bytes().replace(b"rows", b"rowz"))
+    with pytest.raises(UserError, match=r"data/depth/test\.parquet in .* is damaged; copy"):
+        unpack_bundle(bundle, "scenes", places(tmp_path / "there"))
+    assert not files_under(tmp_path / "there")
+
+
+@pytest.mark.parametrize("length", [100, 600, 1500, 1540, 2600, 3700])
+def test_half_copied_bundles_are_one_sentence(bundle: Path, tmp_path: Path, length: int) -> None:
+    bundle.write_bytes(bundle.read_bytes()[:length])
+    with pytest.raises(UserError, match=r"copy it again|copy the bundle again"):
+        unpack_bundle(bundle, "scenes", places(tmp_path / "there"))
+    assert not files_under(tmp_path / "there")
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar at all", b"\0" * 10240])
+def test_what_is_no_bundle(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "b.tar").write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot be read as a bundle|no bundle of editar-bench"):
+        unpack_bundle(tmp_path / "b.tar", "scenes", places(tmp_path / "there"))
+
+
+def test_a_missing_file_another_suite_and_a_strange_list(bundle: Path, tmp_path: Path) -> None:
+    there = places(tmp_path / "there")
+    with pytest.raises(UserError, match="There is no bundle"):
+        unpack_bundle(tmp_path / "nowhere.tar", "scenes", there)
+    with pytest.raises(UserError, match="made for the suite 'scenes', not 'paper'"):
+        unpack_bundle(bundle, "paper", there)
+    forge(tmp_path / "b.tar", {}, {"data/x": "00"})
+    with pytest.raises(UserError, match="lacks data/x"):
+        unpack_bundle(tmp_path / "b.tar", "scenes", there)
+
+
+def test_another_file_in_the_place_is_never_replaced(bundle: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    mine = target(there, "weights/a.st")
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"trained by me")
+    with pytest.raises(UserError, match=r"a\.st is already there and differs .* move it away"):
+        unpack_bundle(bundle, "scenes", places(there))
+    assert files_under(there) == [mine] and mine.read_bytes() == b"trained by me"
+
+
+def test_a_folder_that_cannot_be_written(here: Path, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("a file where a folder should be")
+    with pytest.raises(UserError, match="cannot write"):
+        unpack_bundle(bundle, "scenes", places(tmp_path / "there"))
+    with pytest.raises(UserError, match="cannot write"):
+        write_bundle(tmp_path / "there" / "b.tar", "scenes", places(here))
+
+
+def test_the_command_writes_and_reads_bundles(
+    dummies: None, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def suite(root: Path) -> Suite:
+        found = Suite(name="dummy", dataset="dummy", models=("noisy",), summary="")
+        monkeypatch.setattr(Suite, "places", lambda self: places(root))
+        return found
+
+    monkeypatch.setitem(SUITES, "dummy", suite(here))
+    path = str(tmp_path / "dummy.tar")
+    code, text, _ = call("prepare", "--suite", "dummy", "--bundle", path)
+    assert code == 0 and f"{path}: 3 file(s)" in text
+    monkeypatch.setitem(SUITES, "dummy", suite(tmp_path / "there"))
+    code, text, _ = call("prepare", "--suite", "dummy", "--from", path)
+    assert code == 0 and "verified, 3 file(s) new" in text
+    assert target(tmp_path / "there", "weights/a.st").read_bytes() == b"w"
+
+
+def test_the_scenes_suite_names_its_folders() -> None:
+    from editar_bench.evaluators.weights import DEFAULT_FOLDER
+    from models.weights_manifest import WEIGHTS
+
+    found = SUITES["scenes"].places()
+    assert found["weights"] == WEIGHTS and found["evaluators"] == DEFAULT_FOLDER
+    assert found["data"].name == "scenes"
+    with pytest.raises(UserError, match="cannot be bundled"):
+        Suite(name="x", dataset="x", models=(), summary="").places()
