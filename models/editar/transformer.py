@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.editar.causal import causal_attention
 from models.editar.config import TransformerConfig
 from models.editar.rotary import rotary_table, rotate
 
@@ -69,7 +70,10 @@ class Attention(nn.Module):
             cache.keys[:, :, start:end] = k_BHLK
             cache.values[:, :, start:end] = v_BHLK
             k_BHLK, v_BHLK = cache.keys[:, :, :end], cache.values[:, :, :end]
-        y_BHLK = F.scaled_dot_product_attention(q_BHLK, k_BHLK, v_BHLK, is_causal=start == 0)
+        if start == 0:
+            y_BHLK = causal_attention(q_BHLK, k_BHLK, v_BHLK)
+        else:
+            y_BHLK = F.scaled_dot_product_attention(q_BHLK, k_BHLK, v_BHLK)
         return self.resid_dropout(self.wo(y_BHLK.transpose(1, 2).flatten(2)))
 
 

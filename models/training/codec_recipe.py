@@ -41,6 +41,7 @@ class CodecRecipe:
     """Trains `Codec` on the bank."""
 
     name = "codec"
+    muon = True
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from models.training.bank import Bank
 
 CONDITIONS = ("depth", "edge", "segmentation")
 CONDITION_SHARE = 1 / 3  # of the pictures that a codec is trained on
-OBJECT_WEIGHT = 6.0  # of pixels of objects, and of edges in edge pictures, in a codec's loss
+OBJECT_WEIGHT = 10.0  # of pixels of objects, and of edges in edge pictures, in a codec's loss
 
 
 def rgb(bank: Bank, rows: Sequence[int] | NDArray[np.int64]) -> Tensor:

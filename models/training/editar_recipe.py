@@ -81,6 +81,7 @@ class EditARRecipe:
     """Trains the transformer of EditAR on the bank."""
 
     name = "editar"
+    muon = True
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ class _EvaluatorRecipe:
     """What the three have in common: the bank of the evaluators' own stream."""
 
     name: str
+    muon = True
 
     def __init__(
         self, train: Bank, validation: Bank, *, learning_rate: float = 2e-3, batch_size: int = 8

@@ -111,6 +111,7 @@ class InstructPix2PixRecipe:
     """Trains the UNet on the visible edits of the bank."""
 
     name = "instruct-pix2pix"
+    muon = True
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ class KLRecipe:
     """Trains `AutoencoderKL` on the bank."""
 
     name = "vae"
+    muon = True
 
     def __init__(
         self,

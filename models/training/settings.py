@@ -9,7 +9,7 @@ from models.training.text_recipe import SLOTS, WIDTH
 
 CODEC = CodecConfig(
     ch=32,
-    ch_mult=(1, 1, 2, 3),
+    ch_mult=(1, 1, 2),
     encoder_res_blocks=1,
     decoder_res_blocks=1,
     z_channels=64,
@@ -20,7 +20,7 @@ CODEC = CodecConfig(
     # takes every channel's mean, and so the color, out of the picture (measured: gray after 10,000 pictures).
     norm_groups=4,
     image_size=IMAGE_SIZE,
-    multiscale=(1, 2, 3, 4, 6, 8),
+    multiscale=(1, 2, 4, 6, 10, 16),
 )
 
 EDITAR = TransformerConfig(

@@ -19,9 +19,10 @@ from data_prep.scenes.description import COLORS, LABELS
 from editar_bench.types import Picture
 from models.training.bank import Bank
 from models.training.data import pick, rgb
+from models.training.settings import CODEC
 from models.training.trainer import Clock
 
-PATCH = 16  # two codes a side, what the alignment convolution's stride of two gives
+PATCH = 2 * CODEC.downsampling  # two codes a side, what the alignment convolution's stride of two gives
 WIDTH, LAYERS, HEADS = 128, 4, 4
 _COUNTS = {"label": len(LABELS), "color": 1 + len(COLORS)}
 
@@ -65,6 +66,7 @@ class TeacherRecipe:
     """Trains the teacher on what a patch shows."""
 
     name = "teacher"
+    muon = True
 
     def __init__(self, train: Bank, validation: Bank) -> None:
         self.train, self.validation = train, validation

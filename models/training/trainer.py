@@ -39,7 +39,8 @@ class Recipe(Protocol):
     """What to train: the network, its loss on the stream, how to judge it, where its files go."""
 
     name: str
-    learning_rate: float  # of AdamW, which trains all but the hidden matrices
+    muon: bool  # whether Muon trains the hidden matrices; AdamW trains the rest
+    learning_rate: float  # of AdamW
     batch_size: int
     settings: dict[str, Any]  # everything chosen, committed beside the weights
 
@@ -95,7 +96,7 @@ class Trainer:
         module = self.recipe.build().to(self.device)
         if self.continue_from is not None:
             self.recipe.load(module, self.continue_from)
-        optimizers = make_optimizers(module, self.recipe.learning_rate, self.device)
+        optimizers = make_optimizers(module, self.recipe, self.device)
         generator = torch.Generator().manual_seed(self.seed)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._restore(module, optimizers, generator)
@@ -207,7 +208,7 @@ class Trainer:
             "bf16": faster_in_bf16(self.device),
             "seed": self.seed,
             "learning_rate": self.recipe.learning_rate,
-            "muon_learning_rate": MUON_LEARNING_RATE,
+            "muon_learning_rate": MUON_LEARNING_RATE if self.recipe.muon else None,
             "batch_size": self.recipe.batch_size,
             "settings": self.recipe.settings,
             "curve": [{k: round(v, 5) for k, v in point.items()} for point in self.curve],
@@ -244,19 +245,19 @@ def faster_in_bf16(device: str) -> bool:
     return seconds(torch.bfloat16) < seconds(torch.float32)
 
 
-def make_optimizers(module: nn.Module, learning_rate: float, device: str) -> Optimizers:
-    """Muon for the hidden matrices, if there are any, and AdamW at `learning_rate` for everything else.
+def make_optimizers(module: nn.Module, recipe: Recipe, device: str) -> Optimizers:
+    """Muon for the hidden matrices, if the recipe wants it, and AdamW for everything else.
 
     Each group keeps its undiminished rate under "full_lr".
     """
-    hidden = hidden_matrices(module)
+    hidden = hidden_matrices(module) if recipe.muon else []
     known = {id(p) for p in hidden}
     rest = [p for p in module.parameters() if p.requires_grad and id(p) not in known]
     groups = [
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
         {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
     ]
-    optimizers: Optimizers = [torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS)]
+    optimizers: Optimizers = [torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS)]
     if hidden:
         dtype = torch.bfloat16 if faster_in_bf16(device) else torch.float32
         optimizers.append(Muon(hidden, MUON_LEARNING_RATE, dtype))

@@ -57,7 +57,7 @@ def weights(bank, tmp_path_factory):
     root = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     write_text(root / "text", width=32, slots=SLOTS)
-    write_codec(root / "codec", IMAGE_SIZE, (1, 1, 1, 1))
+    write_codec(root / "codec", IMAGE_SIZE, (1, 1, 1))
     recipe = KLRecipe(bank, bank)
     module = recipe.build()
     recipe.export(module, root / "instruct-pix2pix" / "vae")
@@ -68,9 +68,9 @@ def make_codec(bank, **_):
     from models.training.codec_recipe import CodecRecipe
 
     config = CodecConfig(
-        ch=8, ch_mult=(1, 1, 1, 1), encoder_res_blocks=1, decoder_res_blocks=1, z_channels=8,
+        ch=8, ch_mult=(1, 1, 1), encoder_res_blocks=1, decoder_res_blocks=1, z_channels=8,
         codebook_size=32, codebook_embed_dim=4, codebook_l2_norm=False, norm_groups=4,
-        image_size=IMAGE_SIZE, multiscale=(1, IMAGE_SIZE // 8),
+        image_size=IMAGE_SIZE, multiscale=(1, IMAGE_SIZE // 4),
     )  # fmt: skip
     return CodecRecipe(config, bank, bank, batch_size=6)
 
@@ -111,7 +111,7 @@ def make_editar(bank, weights, tmp_path, **_):
 
     torch.save(Teacher().state_dict(), tmp_path / "teacher.pt")
     config = TransformerConfig(
-        dim=32, n_layer=2, n_head=2, vocab_size=32, block_size=(IMAGE_SIZE // 8) ** 2,
+        dim=32, n_layer=2, n_head=2, vocab_size=32, block_size=(IMAGE_SIZE // 4) ** 2,
         cls_token_num=SLOTS, caption_dim=32, multiple_of=32,
     )  # fmt: skip
     return EditARRecipe(config, bank, bank, weights, tmp_path / "teacher.pt", batch_size=6)
@@ -333,7 +333,7 @@ def test_exported_pipeline_loads_and_edits_like_the_recipe(bank, weights, tmp_pa
 class _Line:
     """Fits a line to noisy points, from both kinds of random numbers that recipes use."""
 
-    name, learning_rate, batch_size = "line", 0.05, 4
+    name, muon, learning_rate, batch_size = "line", True, 0.05, 4
 
     def __init__(self, killed_at=None):
         self.settings, self.losses, self.killed_at = {}, [], killed_at
