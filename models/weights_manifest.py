@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from editar_bench.errors import MissingWeights, UserError
 
 WEIGHTS = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
 _RECORDS = (".training.json", ".png")  # logs and curves: no model reads them
+# The key of a network's config.json that names the weights it was trained with -> where those lie.
+_PARTNERS = {"codec_sha256": "codec/codec.safetensors", "text_sha256": "text/model.safetensors"}
 _MEND = "fetch the repository's files again or run `editar-bench train all`"
 
 
@@ -29,7 +32,8 @@ def checked(root: Path, names: Sequence[str]) -> dict[str, str]:
 
     Raises:
         MissingWeights: a folder or one of its files is not there.
-        UserError: the manifest cannot be read, or a file is not the one it lists.
+        UserError: the manifest cannot be read, a file is not the one it lists, or the weights were trained with
+            another codec or text encoder than the one that is there.
     """
     listed = _read(root)
     found: dict[str, str] = {}
@@ -45,18 +49,38 @@ def checked(root: Path, names: Sequence[str]) -> dict[str, str]:
                     f"The weights file {root / path} is damaged (its checksum is not the one in "
                     f"{MANIFEST}); {_MEND}."
                 )
+        _check_partners(root, name, listed)
         found |= inside
     return found
+
+
+def _check_partners(root: Path, name: str, listed: Mapping[str, str]) -> None:
+    """Refuse a network beside another codec or text encoder than it was trained with; it may not name them."""
+    path = root / name / "config.json"
+    if not path.is_file():
+        return
+    config = _read_json(path)
+    for key, partner in _PARTNERS.items():
+        if key in config and config[key] != listed.get(partner):
+            raise UserError(
+                f"The weights in {root / name} were trained with another {root / partner} than the "
+                f"one that is there; train {name} again (`editar-bench train {name}`) or restore "
+                "the one it was trained with."
+            )
 
 
 def _read(root: Path) -> dict[str, str]:
     path = root / MANIFEST
     if not path.is_file():
         raise MissingWeights(f"There are no weights: {path} is missing; {_MEND}.")
+    return {name: str(total) for name, total in _read_json(path).items()}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return {str(name): str(total) for name, total in json.loads(path.read_text()).items()}
+        return {str(key): value for key, value in json.loads(path.read_text()).items()}
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"The list of checksums {path} cannot be read; {_MEND}.") from error
+        raise UserError(f"{path} cannot be read as a JSON object; {_MEND}.") from error
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from models.weights_manifest import checked, write_manifest
 
 @pytest.fixture
 def root(tmp_path):
-    for name in ("codec/codec.safetensors", "codec/config.json", "pipeline/unet/unet.safetensors"):
+    for name in ("codec/codec.safetensors", "codec/codec.model", "pipeline/unet/unet.safetensors"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     (tmp_path / "codec" / "codec.training.json").write_text("{}")
@@ -25,7 +25,7 @@ def root(tmp_path):
 
 def test_lists_weights_and_not_their_records(root):
     listed = json.loads((root / "manifest.json").read_text())
-    names = ["codec/codec.safetensors", "codec/config.json", "pipeline/unet/unet.safetensors"]
+    names = ["codec/codec.model", "codec/codec.safetensors", "pipeline/unet/unet.safetensors"]
     assert listed == {n: hashlib.sha256(n.encode()).hexdigest() for n in names}
 
 
@@ -36,7 +36,7 @@ def test_writing_twice_changes_nothing(root):
 
 
 def test_checked_returns_the_files_of_the_named_folders_only(root):
-    assert set(checked(root, ["codec"])) == {"codec/codec.safetensors", "codec/config.json"}
+    assert set(checked(root, ["codec"])) == {"codec/codec.safetensors", "codec/codec.model"}
     assert set(checked(root, ["pipeline"])) == {"pipeline/unet/unet.safetensors"}
 
 
@@ -53,8 +53,8 @@ def test_corrupt_file(root):
 
 
 def test_missing_file(root):
-    (root / "codec" / "config.json").unlink()
-    with pytest.raises(MissingWeights, match=r"config\.json is missing.*train all"):
+    (root / "codec" / "codec.model").unlink()
+    with pytest.raises(MissingWeights, match=r"codec\.model is missing.*train all"):
         checked(root, ["codec"])
 
 
@@ -68,3 +68,44 @@ def test_unreadable_manifest(root, content):
     (root / "manifest.json").write_text(content)
     with pytest.raises(UserError, match="cannot be read"):
         checked(root, ["codec"])
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A network that names its codec and text encoder, beside them."""
+    for name in ("codec/codec.safetensors", "text/model.safetensors", "editar/editar.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    names = {"codec_sha256": "codec/codec.safetensors", "text_sha256": "text/model.safetensors"}
+    config = {key: hashlib.sha256(name.encode()).hexdigest() for key, name in names.items()}
+    (tmp_path / "editar" / "config.json").write_text(json.dumps(config))
+    write_manifest(tmp_path)
+    return tmp_path
+
+
+def test_weights_beside_what_they_were_trained_with(trained):
+    assert len(checked(trained, ["editar", "codec", "text"])) == 4
+
+
+@pytest.mark.parametrize("partner", ["codec/codec.safetensors", "text/model.safetensors"])
+def test_weights_beside_another_codec_or_text_encoder(trained, partner):
+    (trained / partner).write_text("trained longer")
+    write_manifest(trained)
+    message = rf"editar were trained with another .*{partner} than .* train editar again .* restore"
+    with pytest.raises(UserError, match=message) as caught:
+        checked(trained, ["editar", "codec", "text"])
+    assert not isinstance(caught.value, MissingWeights)  # never left out without a word
+    assert set(checked(trained, [partner.partition("/")[0]])) == {partner}
+
+
+def test_weights_whose_codec_is_gone(trained):
+    (trained / "codec" / "codec.safetensors").unlink()
+    write_manifest(trained)
+    with pytest.raises(UserError, match="trained with another"):
+        checked(trained, ["editar"])
+
+
+def test_weights_that_name_nothing_are_accepted(trained):
+    (trained / "editar" / "config.json").write_text("{}")
+    write_manifest(trained)
+    assert len(checked(trained, ["editar"])) == 2
