@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from editar_bench.evaluators.released import Released, shared_released
-from editar_bench.metrics._base import PerSample, Undefined
+from editar_bench.metrics._base import Judged, PerSample, Undefined
 from editar_bench.types import Example, Picture, Score
 
 
-class WithReleased(PerSample):
+class ReadsReleased(Judged):
     """A metric that reads the networks of `ROLES` (see `evaluators.released.SOURCES`; may be none)."""
 
     ROLES: ClassVar[tuple[str, ...]] = ()
@@ -22,6 +22,10 @@ class WithReleased(PerSample):
     def setup(self, device: str) -> None:
         """Load the networks."""
         self.networks.setup(device, *self.ROLES)
+
+
+class WithReleased(ReadsReleased, PerSample):
+    """One that has a value a sample."""
 
 
 Pair = tuple[Picture, Picture]  # source or truth, and result

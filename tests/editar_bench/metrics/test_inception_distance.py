@@ -1,0 +1,135 @@
+"""FID and KID beside clean-fid, with a small random network in clean-fid's TorchScript form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from cleanfid import fid as cleanfid
+from PIL import Image
+from scipy import linalg
+
+from editar_bench.evaluators.released import Released
+from editar_bench.metrics import inception_distance as i
+from editar_bench.metrics._frechet import frechet_distance
+from tests.editar_bench.metrics.making import example, noise
+
+
+class Base(torch.nn.Module):
+    """What StyleGAN's file offers clean-fid: `layers`, from (B, 3, 299, 299) in about [-1, 1] to 2048 features."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.AvgPool2d(23), torch.nn.Flatten(), torch.nn.Linear(507, 2048), torch.nn.Tanh()
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+# The published file is TorchScript, which torch would rather see gone; clean-fid's square root is old SciPy's.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.torch.jit:FutureWarning", "ignore:The .disp. argument:DeprecationWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inception")
+    torch.manual_seed(0)
+    torch.jit.script(Base()).save(str(folder / "inception-2015-12-05.pt"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDITAR_BENCH_WEIGHTS", str(folder))
+        loaded = Released()
+        loaded.setup("cpu", "inception")
+    return loaded
+
+
+def pictures(seed, count=12, size=40):
+    return [
+        np.asarray(Image.fromarray(noise(seed + k, 6)).resize((size, size))) for k in range(count)
+    ]
+
+
+def save(folder, images):
+    folder.mkdir()
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{k:02d}.png")
+    return str(folder)
+
+
+def observed(metric, truths, results):
+    samples = [example(id=str(k), target=t, edit_mask=None) for k, t in enumerate(truths)]
+    return np.stack(metric.observe(samples, results))
+
+
+def reference_features(folder, networks):
+    return cleanfid.get_folder_features(
+        folder,
+        model=networks["inception"].network,
+        num_workers=0,
+        device=torch.device("cpu"),
+        mode="clean",
+        verbose=False,
+    )
+
+
+def test_fid_and_kid_agree_with_clean_fid(tmp_path, networks):
+    truths, results = pictures(0), pictures(100)
+    true = reference_features(save(tmp_path / "true", truths), networks)
+    found = reference_features(save(tmp_path / "found", results), networks)
+    rows = observed(i.Fid(networks), truths, results)
+    assert rows[:, 1:2049] == pytest.approx(found, rel=1e-5, abs=1e-6)
+    assert rows[:, 2049:] == pytest.approx(true, rel=1e-5, abs=1e-6)
+    moments = [(x.mean(0), np.cov(x, rowvar=False)) for x in (true[:, :64], found[:, :64])]
+    expected = cleanfid.frechet_distance(*moments[0], *moments[1])
+    ours = frechet_distance(true[:, :64], found[:, :64])
+    assert ours == pytest.approx(expected, rel=1e-5)
+    np.random.seed(0)
+    expected = 1e3 * cleanfid.kernel_distance(true, found)
+    assert i.Kid(networks).reduce(rows) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(200, 150, 16), (12, 9, 16), (40, 10, 16)])
+def test_frechet_distance_by_the_definition(n, m, d):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)), 1 + rng.normal(size=(m, d))
+    c1, c2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    # tr (C1 C2)^½ is the sum of the square roots of the eigenvalues of C1 C2.
+    root = np.sqrt(linalg.eigvals(c1 @ c2).real.clip(min=0)).sum()
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(c1) + np.trace(c2) - 2 * root
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+
+
+def test_frechet_distance_of_features_that_never_vary_and_of_equal_sets():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(60, 8)), rng.normal(size=(50, 8))
+    dead = [np.concatenate([x, np.ones((len(x), 3))], 1) for x in (a, b)]
+    assert frechet_distance(*dead) == pytest.approx(frechet_distance(a, b), rel=1e-6)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+
+
+def test_frechet_distance_by_hand():
+    a = np.array([[0.0], [2.0]])  # mean 1, variance 2
+    b = np.array([[3.0], [3.0], [6.0]])  # mean 4, variance 3
+    assert frechet_distance(a, b) == pytest.approx(9 + 2 + 3 - 2 * np.sqrt(6))
+
+
+def test_mean_of_four_takes_one_picture_of_each_prompt(networks):
+    truths = pictures(0, 4)
+    metric = i.FidMean4(networks)
+    groups = [observed(metric, truths, pictures(100 * g, 4)) for g in range(1, 5)]
+    rows = np.stack(groups, 1).reshape(
+        16, -1
+    )  # four pictures of the first prompt, then of the second …
+    single = [i.Fid(networks).reduce(g) for g in groups]
+    assert metric.reduce(rows) == pytest.approx(np.mean(single), rel=1e-9)
+    assert i.Fid(networks).reduce(rows) != pytest.approx(np.mean(single), rel=1e-2)
+    assert metric.reduce(groups[0]) is None
+
+
+def test_one_picture_has_no_distance(networks):
+    rows = observed(i.Fid(networks), pictures(0, 1), pictures(1, 1))
+    assert i.Fid(networks).reduce(rows) is None
+    assert i.Kid(networks).reduce(rows) is None
