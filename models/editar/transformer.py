@@ -9,8 +9,7 @@ the codebook.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +18,6 @@ from torch import Tensor, nn
 from models.editar.causal import causal_attention
 from models.editar.config import TransformerConfig
 from models.editar.rotary import rotary_table, rotate
-
-
-@dataclass(slots=True)
-class LayerCache:
-    """Keys and values of one layer for every position of the sequence, (B, H, L, K) each."""
-
-    keys: Tensor
-    values: Tensor
 
 
 class RMSNorm(nn.Module):
@@ -54,26 +45,12 @@ class Attention(nn.Module):
         self.wo = nn.Linear(config.dim, config.dim, bias=False)
         self.resid_dropout = nn.Dropout(config.residual_dropout)
 
-    def forward(
-        self, x_BLD: Tensor, table_LP2: Tensor, cache: LayerCache | None = None, start: int = 0
-    ) -> Tensor:
-        """Attend causally; with a cache, positions from `start` on are written to it first.
-
-        A call that starts past position 0 must bring exactly one position: it may see all that is
-        cached.
-        """
+    def forward(self, x_BLD: Tensor, table_LP2: Tensor) -> Tensor:
+        """Attend from every position to itself and all before it."""
         qkv = self.wqkv(x_BLD).unflatten(-1, (3, self.n_head, self.head_dim))
         q_BHLK, k_BHLK, v_BHLK = qkv.permute(2, 0, 3, 1, 4)
         q_BHLK, k_BHLK = rotate(q_BHLK, table_LP2), rotate(k_BHLK, table_LP2)
-        if cache is not None:
-            end = start + x_BLD.shape[1]
-            cache.keys[:, :, start:end] = k_BHLK
-            cache.values[:, :, start:end] = v_BHLK
-            k_BHLK, v_BHLK = cache.keys[:, :, :end], cache.values[:, :, :end]
-        if start == 0:
-            y_BHLK = causal_attention(q_BHLK, k_BHLK, v_BHLK)
-        else:
-            y_BHLK = F.scaled_dot_product_attention(q_BHLK, k_BHLK, v_BHLK)
+        y_BHLK = causal_attention(q_BHLK, k_BHLK, v_BHLK)
         return self.resid_dropout(self.wo(y_BHLK.transpose(1, 2).flatten(2)))
 
 
@@ -102,11 +79,9 @@ class Block(nn.Module):
         self.attention_norm = RMSNorm(config.dim, config.norm_eps)
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
 
-    def forward(
-        self, x_BLD: Tensor, table_LP2: Tensor, cache: LayerCache | None = None, start: int = 0
-    ) -> Tensor:
-        """One layer; arguments as for the attention."""
-        x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), table_LP2, cache, start)
+    def forward(self, x_BLD: Tensor, table_LP2: Tensor) -> Tensor:
+        """One layer over the whole sequence."""
+        x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), table_LP2)
         return x_BLD + self.feed_forward(self.ffn_norm(x_BLD))
 
 
@@ -189,13 +164,11 @@ class Transformer(nn.Module):
         text_BTD = self.tok_dropout(self.cls_embedding(text, drop_text_B))
         return torch.cat([image_BND, text_BTD.to(image_BND.dtype)], 1)
 
-    def hidden(
-        self, x_BLD: Tensor, caches: Sequence[LayerCache] | None = None, start: int = 0
-    ) -> Tensor:
-        """Run all layers and the final norm on the input vectors of positions from `start` on."""
-        table_LP2 = self.rotary[start : start + x_BLD.shape[1]]
-        for index, layer in enumerate(self.layers):
-            x_BLD = layer(x_BLD, table_LP2, caches[index] if caches is not None else None, start)
+    def hidden(self, x_BLD: Tensor) -> Tensor:
+        """Run all layers and the final norm on the input vectors of the first L positions."""
+        table_LP2 = self.rotary[: x_BLD.shape[1]]
+        for layer in self.layers:
+            x_BLD = layer(x_BLD, table_LP2)
         return self.norm(x_BLD)
 
     def forward_train(

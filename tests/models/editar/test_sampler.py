@@ -1,17 +1,22 @@
+"""The sampler against full forward passes, against the published one step for step, and against exact probabilities."""
+
 from __future__ import annotations
+
+import gc
+import itertools
+import weakref
 
 import pytest
 import torch
+from scipy.stats import chisquare
 
-from models.editar.sampler import (
-    SamplerSettings,
-    choose,
-    draw,
-    keep_top_k,
-    keep_top_p,
-    sample,
-    uniforms_for,
-)
+from models.editar import sampler
+from models.editar.choosing import choose, draw, keep_top_k, keep_top_p
+from models.editar.config import TransformerConfig
+from models.editar.decoding import Decoder
+from models.editar.sampler import SamplerSettings, decoder_for, right_guesses, sample, uniforms_for
+from models.editar.transformer import Transformer
+from tests.benchmarks import sampler_plain
 
 SETTINGS = SamplerSettings(guidance=3.0, temperature=1.0, top_k=50, top_p=0.95)
 
@@ -39,6 +44,153 @@ def test_cache_equals_full_forward_passes(transformer, golden):
     cached = sample(transformer, text, condition, SETTINGS, uniforms)
     assert torch.equal(cached, without_cache(transformer, text, condition, SETTINGS, uniforms))
     assert cached.dtype == torch.int64 and cached.shape == (3, 16)
+
+
+def tiny(vocab_size=3, side=2):
+    """A model whose codes depend strongly on what is before them."""
+    torch.manual_seed(5)
+    config = TransformerConfig(
+        dim=16, n_layer=2, n_head=2, vocab_size=vocab_size, block_size=side**2, cls_token_num=3,
+        caption_dim=8, multiple_of=16,
+    )  # fmt: skip
+    model = Transformer(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.6)
+    return model
+
+
+def tiny_inputs(model, batch):
+    config = model.config
+    codes = torch.randint(config.vocab_size, (batch, config.block_size))
+    return torch.randn(batch, config.cls_token_num, config.caption_dim), codes
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_greedy_codes_are_those_of_the_published_sampler(transformer, golden, guidance, batch):
+    settings = SamplerSettings(guidance=guidance, greedy=True)
+    for model, (text, codes) in (
+        (transformer, [x[:batch] for x in inputs(golden)]),
+        (wide := tiny(vocab_size=50, side=6), tiny_inputs(wide, batch)),
+    ):
+        made = sample(model, text, codes, settings)
+        assert torch.equal(made, sampler_plain.generate(model, text, codes, settings))
+        assert len(made.unique()) > 5  # or else every sampler would agree
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+@pytest.mark.parametrize("window", [1, 2, 5, 64])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_drawn_codes_are_those_of_the_published_sampler(guidance, window, batch, monkeypatch):
+    monkeypatch.setattr(sampler, "WINDOW", batch * window)
+    monkeypatch.setattr(sampler, "LEAST_WINDOW", 1)
+    model = tiny(vocab_size=50, side=5)
+    text, codes = tiny_inputs(model, batch)
+    settings = SamplerSettings(guidance=guidance, temperature=1.3, top_k=20, top_p=0.9)
+    uniforms = uniforms_for(range(batch), 25)
+    draw = sampler_plain.by_uniforms(uniforms)
+    made = sample(model, text, codes, settings, uniforms)
+    assert torch.equal(made, sampler_plain.generate(model, text, codes, settings, draw))
+
+
+def test_any_guess_gives_the_same_codes(transformer, golden, monkeypatch):
+    """Guesses come from the source picture; here all of them are right, then all of them wrong."""
+    text, condition = inputs(golden)
+    uniforms = uniforms_for([1, 2, 3], 16)
+    made = sample(transformer, text, condition, SETTINGS, uniforms)
+    passes = []
+    monkeypatch.setattr(sampler, "WINDOW", 24)
+    count = sampler.right_guesses
+    monkeypatch.setattr(sampler, "right_guesses", lambda *a: passes.append(1) or count(*a))
+    for guesses, least, most in ((made, 2, 2), ((made + 1) % 256, 3, 15)):
+        monkeypatch.setattr(sampler, "first_guesses", lambda _, guesses=guesses: guesses.clone())
+        passes.clear()
+        assert torch.equal(sample(transformer, text, condition, SETTINGS, uniforms), made)
+        assert least <= len(passes) <= most
+
+
+def test_guesses_count_up_to_the_first_wrong_one():
+    read = torch.tensor([[9, 1, 2, 3], [9, 1, 2, 3], [9, 1, 2, 3]])
+    drawn = torch.tensor([[1, 2, 3, 7], [1, 5, 3, 7], [5, 2, 3, 7]])
+    assert right_guesses(read, drawn).tolist() == [[3], [1], [0]]
+
+
+@torch.no_grad()
+def exact_probabilities(model, text, condition, guidance):
+    """The probability of every sequence, by full forward passes."""
+    count, size = model.config.block_size, model.config.vocab_size
+    sequences = torch.tensor(list(itertools.product(range(size), repeat=count)))
+    many = len(sequences)
+    args = (text.expand(many, -1, -1), condition.expand(many, -1), sequences)
+    none = torch.zeros(many, dtype=torch.bool)
+    logits, _ = model.forward_train(*args, none, none)
+    null, _ = model.forward_train(*args, ~none, none)
+    guided = (null + guidance * (logits - null)).log_softmax(-1)
+    return guided.gather(-1, sequences[..., None]).sum((1, 2)).exp()
+
+
+def test_sequences_have_their_exact_probabilities():
+    model, draws = tiny(), 6000
+    text, condition = tiny_inputs(model, 1)
+    expected = exact_probabilities(model, text, condition, 1.5).double()
+    codes = sample(
+        model,
+        text.expand(draws, -1, -1),
+        condition.expand(draws, -1),
+        SamplerSettings(guidance=1.5, top_k=0),
+        uniforms_for(range(draws), 4),
+    )
+    counts = torch.bincount(codes @ torch.tensor([27, 9, 3, 1]), minlength=81).double()
+    often = expected * draws >= 5
+    observed = torch.cat([counts[often], counts[~often].sum()[None]])
+    wanted = torch.cat([expected[often], expected[~often].sum()[None]]) * draws
+    assert often.sum() > 20  # the distribution has something to tell
+    wanted *= draws / wanted.sum()
+    assert chisquare(observed.numpy(), wanted.numpy()).pvalue > 0.001
+
+
+def test_a_decoder_is_used_again_and_never_out_of_date():
+    model = tiny(vocab_size=50, side=4)
+    settings = SamplerSettings(guidance=2.0, greedy=True)
+
+    def agrees(batch):
+        text, codes = tiny_inputs(model, batch)
+        made = sample(model, text, codes, settings)
+        return torch.equal(made, sampler_plain.generate(model, text, codes, settings))
+
+    assert agrees(2)
+    kept = decoder_for(model, 2, 2)
+    assert agrees(2) and decoder_for(model, 2, 2) is kept
+    with torch.no_grad():  # as an optimizer does
+        for parameter in model.parameters():
+            parameter.mul_(1.5)
+    assert agrees(2) and decoder_for(model, 2, 2) is kept
+    model.load_state_dict(tiny(vocab_size=50, side=4).state_dict(), assign=True)
+    assert agrees(2) and decoder_for(model, 2, 2) is not kept
+    assert agrees(3)
+
+
+def test_a_decoder_lives_no_longer_than_its_model():
+    model = tiny()
+    decoder_for(model, 1, 2)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+@torch.inference_mode()
+def test_half_precision_stays_close(transformer, golden):
+    text, condition = inputs(golden)
+    half = Transformer(transformer.config).eval()
+    half.load_state_dict(transformer.state_dict())
+    half.to(torch.bfloat16)
+    exact = Decoder(transformer, 3, 2).prefill(text, condition)
+    rough = Decoder(half, 3, 2).prefill(text, condition)
+    assert rough.dtype == torch.float32
+    assert (rough - exact).abs().max() < 0.05 * exact.abs().max()
 
 
 def test_pictures_do_not_depend_on_their_batch(transformer, golden):

@@ -1,0 +1,78 @@
+"""Seconds a picture of EditAR's sampler: `python -m tests.benchmarks.sampler`.
+
+The plain side does the published steps and no others (`sampler_plain`); both sides run the shipped weights at the
+shipped settings, in float32, in turns, so that a busy machine slows both. Text encoder and codec are not part of it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from models.adapters.editar import GUIDANCE, TEMPERATURE
+from models.editar.pictures import to_tensor
+from models.editar.pipeline import EditAR
+from models.editar.sampler import SamplerSettings, sample, uniforms_for
+from models.editar.templates import prompt_for
+from models.weights_manifest import WEIGHTS
+from tasks.depth import SceneDepth
+from tasks.edit import SceneEdit
+from tests.benchmarks import sampler_plain
+
+THREADS, ROUNDS = 2, {1: 7, 16: 3}
+
+
+@torch.no_grad()
+def inputs(editar: EditAR, task: type[SceneEdit], batch: int) -> tuple[Tensor, Tensor]:
+    """Text features and condition codes of samples from all over the test split."""
+    split = task().load()
+    examples = [split[i] for i in range(0, len(split), len(split) // batch)][:batch]
+    codes = editar.codec.encode(to_tensor([example.condition for example in examples]))
+    return editar.text.encode([prompt_for(e.task, e.prompt) for e in examples]), codes
+
+
+def seconds(run: Callable[[], Tensor]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def compare(editar: EditAR, task: type[SceneEdit], batch: int) -> None:
+    """Print medians a picture, and the median of the ratios of neighboring runs."""
+    model = editar.transformer
+    text, codes = inputs(editar, task, batch)
+    settings = SamplerSettings(guidance=GUIDANCE, temperature=TEMPERATURE)
+    uniforms = uniforms_for(range(batch), codes.shape[1])
+    pairs = []
+    for _ in range(ROUNDS[batch] + 1):
+        plain = seconds(lambda: sampler_plain.generate(model, text, codes, settings))
+        fast = seconds(lambda: sample(model, text, codes, settings, uniforms))
+        pairs.append((plain / batch, fast / batch))
+    plain, fast = (statistics.median(side) for side in zip(*pairs[1:], strict=True))
+    ratio = statistics.median(a / b for a, b in pairs[1:])
+    print(
+        f"{task.__name__:12} batch {batch:2}: plain {plain:7.4f} s, ours {fast:7.4f} s a picture, "
+        f"{ratio:4.1f} ×",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Print every task and batch size."""
+    torch.set_num_threads(THREADS)
+    editar = EditAR.from_folder(WEIGHTS / "editar")
+    config = editar.transformer.config
+    print(
+        f"{THREADS} threads, {config.n_layer} layers of width {config.dim}, {config.block_size} codes"
+    )
+    for task in (SceneEdit, SceneDepth):
+        for batch in ROUNDS:
+            compare(editar, task, batch)
+
+
+if __name__ == "__main__":
+    main()
