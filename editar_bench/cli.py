@@ -26,6 +26,18 @@ A run that was stopped goes on when the same command is given again.
 """
 
 
+# What the machine refuses and a person can mend.
+_MENDABLE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk is full",
+    errno.EROFS: "a folder cannot be written",
+    errno.EACCES: "a file or folder may not be used",
+    errno.EPERM: "a file or folder may not be used",
+    errno.ENOTDIR: "a file is where a folder should be",
+    errno.EISDIR: "a folder is where a file should be",
+}
+
+
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 
@@ -49,12 +61,12 @@ class Commands(typer.core.TyperGroup):
             sys.stderr.close()
             raise SystemExit(0) from error
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in _MENDABLE:
                 raise
             where = f" ({error.filename})" if error.filename else ""
             _say(
-                f"editar-bench: the disk is full{where}; what was done is kept, "
-                "free some space and give the same command again."
+                f"editar-bench: {_MENDABLE[error.errno]}{where}; what was done is kept, "
+                "mend this and give the same command again."
             )
             raise SystemExit(2) from error
 

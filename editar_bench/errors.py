@@ -7,5 +7,9 @@ class UserError(Exception):
     """Something the user can mend. The message is one sentence: what is wrong, where, and what to do."""
 
 
+class BadSettings(UserError):
+    """A model's name asks for settings that it does not have or refuses: a slip of the pen, so nothing is run."""
+
+
 class MissingWeights(UserError):
     """Weights are not there at all: a run that did not ask for this model leaves it out and says so."""

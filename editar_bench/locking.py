@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +37,20 @@ def take_lock(out: Path) -> BaseFileLock:
     return lock
 
 
+@contextmanager
+def database_errors(path: Path) -> Iterator[None]:
+    """Turn what DuckDB says of a full disk into one sentence; the parts still have everything."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise UserError(
+            f"cannot write {path} ({str(error).splitlines()[0]}); what was stored before is kept, "
+            "free some space and run the same command again."
+        ) from error
+
+
 def open_working(out: Path) -> DuckDBPyConnection:
     """A connection to the working copy in `out`."""
     import duckdb
@@ -43,6 +59,7 @@ def open_working(out: Path) -> DuckDBPyConnection:
         return duckdb.connect(str(out / WORKING))
     except duckdb.Error as error:
         raise UserError(
-            f"{out / PUBLISHED} cannot be opened as a results store; move it away, and the next "
-            f"run rebuilds it from {out / PARTS}."
+            f"{out / PUBLISHED} cannot be opened as a results store ({str(error).splitlines()[0]}); "
+            "free some space if the disk is full, or else move it away, and the next run rebuilds "
+            f"it from {out / PARTS}."
         ) from error

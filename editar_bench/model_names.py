@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from editar_bench.contracts import Model
-from editar_bench.errors import UserError
+from editar_bench.errors import BadSettings, UserError
 from editar_bench.registry import MODELS, near_matches
 
 
@@ -65,14 +65,15 @@ def create_model(ref: ModelRef) -> tuple[str, Model]:
     """Build a model; returns its label (only settings that differ from the defaults) and the model.
 
     Raises:
-        UserError: an unknown name or setting, or weights that are missing or corrupt.
+        BadSettings: a setting is unknown or has a value that the model refuses.
+        UserError: an unknown name, or weights that are missing or corrupt.
     """
     factory = MODELS.get(ref.base)
     _check_settings(ref, factory)
     try:
         model = factory(**ref.settings)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"Model '{ref.label}' refuses its settings: {error}.") from error
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise BadSettings(f"Model '{ref.label}' refuses its settings: {error}.") from error
     return _without_defaults(ref, factory).label, model
 
 
@@ -87,7 +88,7 @@ def _check_settings(ref: ModelRef, factory: Callable[..., Model]) -> None:
     for key in ref.settings:
         if key not in parameters:
             hint = near_matches(key, parameters) if parameters else "it has no settings."
-            raise UserError(f"Model '{ref.base}' has no setting '{key}'; {hint}")
+            raise BadSettings(f"Model '{ref.base}' has no setting '{key}'; {hint}")
 
 
 def _without_defaults(ref: ModelRef, factory: Callable[..., Model]) -> ModelRef:

@@ -9,7 +9,7 @@ from typing import Any
 from editar_bench import parts
 from editar_bench.contracts import Metric, Model, TaskModule
 from editar_bench.cost import COST
-from editar_bench.errors import MissingWeights, UserError
+from editar_bench.errors import BadSettings, MissingWeights, UserError
 from editar_bench.model_names import ModelRef, create_model
 from editar_bench.registry import METRICS, TASKS
 from editar_bench.types import How, RunSpec, Task
@@ -118,12 +118,18 @@ _COST_NAMES = frozenset(info.name for info in COST)
 
 
 def build_models(refs: Sequence[ModelRef]) -> list[ModelEntry]:
-    """Build every model; one that cannot be built is kept with the reason."""
+    """Build every model; one that cannot be built is kept with the reason.
+
+    Raises:
+        BadSettings: a name was mistyped; a row of results would outlive the mistake.
+    """
     built: dict[str, ModelEntry] = {}
     for ref in refs:
         try:
             label, model = create_model(ref)
             entry = ModelEntry(label=label, model=model)
+        except BadSettings:
+            raise
         except UserError as error:
             missing = isinstance(error, MissingWeights)
             entry = ModelEntry(label=ref.label, model=None, reason=str(error), missing=missing)

@@ -16,7 +16,6 @@ from typing import Any, cast
 from editar_bench import provenance
 from editar_bench.contracts import Metric, SetMetric
 from editar_bench.engines.local import LocalEngine
-from editar_bench.errors import UserError
 from editar_bench.lookup import Lookup
 from editar_bench.model_names import ModelRef
 from editar_bench.plan import ModelEntry, Plan, TaskEntry, build_models
@@ -58,7 +57,7 @@ def run(plan: Plan, out: Path, reporter: Reporter) -> Summary:
             for entry in plan.tasks:
                 _TaskDriver(store, plan, entry, reporter, summary).run()
         except BaseException as error:
-            with suppress(UserError, OSError):
+            with suppress(Exception):  # the first error is the one to tell
                 store.finish_run(summary.run_id, "failed", str(error) or "interrupted")
             raise
         store.finish_run(summary.run_id, "finished", " ".join(summary.problems))

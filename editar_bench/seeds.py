@@ -16,8 +16,10 @@ def index_ranges(length: int, size: int, limit: int | None = None) -> Iterator[l
     """Index ranges of the full list that touch its first `limit` entries.
 
     The ranges do not depend on the limit, and the last one is filled up by repeating its own indices, so that every
-    batch has `size` entries: a picture is made in the same company by a short run and by a long one.
+    batch has `size` entries: a picture is made in the same company by a short run and by a long one. Of a list shorter
+    than `size` everything is one batch.
     """
+    size = max(1, min(size, length))
     wanted = length if limit is None else min(limit, length)
     for start in range(0, wanted, size):
         indices = list(range(start, min(start + size, length)))

@@ -20,6 +20,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from editar_bench import migrations, parts, schema
 from editar_bench.contracts import MetricInfo
 from editar_bench.errors import UserError
-from editar_bench.locking import WORKING, open_working, take_lock
+from editar_bench.locking import WORKING, database_errors, open_working, take_lock
 from editar_bench.parts import disk_errors, model_key, model_label, output_id, write_part
 from editar_bench.reader import PUBLISHED, Reader
 from editar_bench.records import Aggregate, OutputKey, RunRecord, ScoreKey, metric_row, now
@@ -80,7 +81,8 @@ class Store:
                     shutil.copyfile(out / PUBLISHED, out / WORKING)
             connection = open_working(out)
             store = cls(out, lock, connection)
-            migrations.prepare(connection, str(out / PUBLISHED))
+            with database_errors(out / PUBLISHED):
+                migrations.prepare(connection, str(out / PUBLISHED))
             store.ingest()
             store._close_interrupted_runs()
         except BaseException:
@@ -154,7 +156,8 @@ class Store:
                 try:
                     self._ingest_table(table.name, new)
                 except duckdb.Error as error:
-                    self._connection.execute("ROLLBACK")
+                    with suppress(duckdb.Error):  # a full disk leaves nothing to roll back
+                        self._connection.execute("ROLLBACK")
                     raise UserError(
                         f"cannot take in the parts of {self.out / parts.PARTS / table.name} "
                         f"({str(error).splitlines()[0]}); remove the unreadable part or free disk "
@@ -166,7 +169,8 @@ class Store:
     def publish(self) -> None:
         """Ingest, checkpoint, and rename a copy of the working file over the published one."""
         self.ingest()
-        self._connection.execute("CHECKPOINT")
+        with database_errors(self.out / PUBLISHED):
+            self._connection.execute("CHECKPOINT")
         self._connection.close()
         aside = self.out / f".{PUBLISHED}.{uuid.uuid4().hex[:8]}"
         try:

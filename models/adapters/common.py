@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 from editar_bench.errors import UserError
@@ -22,9 +23,9 @@ def number(name: str, value: Any, low: float, high: float = float("inf")) -> flo
     """A setting as a float.
 
     Raises:
-        ValueError: it is no number, or outside [low, high].
+        ValueError: it is no finite number, or outside [low, high].
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise ValueError(f"{name} is {value!r} and must be a number")
     if not low <= value <= high:
         limits = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from editar_bench import registry
 from editar_bench.cli import app
 from tests.editar_bench import dummies as d
 
@@ -125,6 +127,45 @@ def test_a_full_disk_is_one_sentence(dummies: None, tmp_path: Path) -> None:
     code, _, err = call(*RUN, "--model", "full-disk", "--out", str(tmp_path / "out"))
     assert code == 2
     assert "the disk is full (/cache/file)" in err and "kept" in err
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("noisy:strenght=3", "no setting 'strenght'; did you mean strength?"),
+        ("only-edit,refuses:strength=9", "'refuses:strength=9' refuses its settings: too strong."),
+        ("refuses:strength=1e999", "refuses its settings: cannot convert float infinity"),
+    ],
+)
+def test_mistyped_settings_stop_a_run_before_it_begins(
+    dummies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, words: str
+) -> None:
+    def refuses(*, strength: float) -> d.Base:
+        raise ValueError("too strong" if int(strength) else "too weak")
+
+    monkeypatch.setitem(registry.MODELS._entries, "refuses", registry.Entry(refuses))
+    code, out, err = call(*RUN, "--model", model, "--out", str(tmp_path / "out"))
+    assert code == 2 and words in err and len(err.strip().splitlines()) == 1
+    assert not out and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EROFS, "a folder cannot be written (/data/x)"),
+        (errno.EACCES, "may not be used (/data/x)"),
+        (errno.ENOTDIR, "a file is where a folder should be (/data/x)"),
+    ],
+)
+def test_data_that_cannot_be_made_is_one_sentence(
+    dummies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    def fail(self: d.DummyTask) -> None:
+        raise OSError(number, "refused", "/data/x")
+
+    monkeypatch.setattr(d.DummyTask, "load", fail)
+    code, _, err = call(*RUN, "--model", "noisy", "--out", str(tmp_path / "out"))
+    assert code == 2 and words in err and len(err.strip().splitlines()) == 1
 
 
 def test_a_second_run_on_the_same_folder_is_refused(dummies: None, tmp_path: Path) -> None:

@@ -465,6 +465,45 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_published_file(
     assert [path.name for path in tmp_path.glob(".results*")] == []
 
 
+class FullDisk:
+    """A connection whose disk is full when it is asked to write."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, refused: str) -> None:
+        self.connection, self.refused = connection, refused
+
+    def execute(self, sql: str, *more: Any) -> Any:
+        if sql.startswith(self.refused):
+            raise duckdb.FatalException(
+                "FATAL Error: Failed to write: No space left on device\nmore"
+            )
+        return self.connection.execute(sql, *more)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+@pytest.mark.parametrize("refused", ["CHECKPOINT", "BEGIN", "DELETE"])
+def test_a_full_disk_inside_the_database_is_a_sentence_too(tmp_path: Path, refused: str) -> None:
+    with Store.open(tmp_path) as store:
+        store.write_aggregates([NUMBER])
+        store.publish()
+        store.write_part("aggregate", [aggregate_row("n")])
+        store._connection = FullDisk(store._connection, refused)  # type: ignore[assignment]
+        with pytest.raises(UserError, match="No space left on device") as info:
+            store.publish()
+        assert str(info.value).count("\n") == 0
+    assert list(Reader(tmp_path).leaderboard()["model"]) == ["m"]
+    with Store.open(tmp_path) as store:  # the parts kept everything
+        store.publish()
+    assert list(Reader(tmp_path).leaderboard()["model"]) == ["m", "n"]
+
+
+def aggregate_row(model: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(replace(NUMBER, model=model))
+
+
 def test_keys_depend_on_everything_that_changes_a_picture() -> None:
     base = model_key("m", {"steps": 5, "cfg": 3.0}, {"a": "1"})
     assert base == model_key("m", {"cfg": 3.0, "steps": 5}, {"a": "1"})

@@ -114,6 +114,8 @@ def test_missing_and_damaged_weights(kind, tmp_path, monkeypatch):
     ("kind", "settings", "message"),
     [
         (EditarScenes, {"guidance": "high"}, "guidance is 'high' and must be a number"),
+        (EditarScenes, {"guidance": float("inf")}, "guidance is inf and must be a number"),
+        (EditarScenes, {"top_k": float("inf")}, "top_k is inf and must be a number"),
         (EditarScenes, {"guidance": 0.5}, "at least 1"),
         (EditarScenes, {"top_p": 1.5}, "from 0 to 1"),
         (EditarScenes, {"top_k": 2.5}, "whole number"),
