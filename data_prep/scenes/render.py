@@ -186,6 +186,12 @@ class _Rays:
         y_KS, z_KS = self.y_BHS.reshape(flat)[row_K], self.z_BHS.reshape(flat)[row_K]
         return torch.stack([x_KS, y_KS, z_KS], -1)
 
+    def colored(self, rows: slice = slice(None)) -> _Rays:
+        """The four rays a pixel that make its color, of some rows only."""
+        return _Rays(
+            self.eye_B3, self.x_BWS[..., 1:], self.y_BHS[:, rows, 1:], self.z_BHS[:, rows, 1:]
+        )
+
 
 def _camera_rays(packed: _Packed, size: int) -> _Rays:
     focal_B, height_B = packed.focal_B, packed.height_B
@@ -328,8 +334,11 @@ def _object_light(packed: _Packed, hits: _Hits, point_K3: Tensor) -> Tensor:
 
 
 def _ground_light(packed: _Packed, rays: _Rays, ground_BHS: Tensor) -> Tensor:
-    """1 where the sun reaches the ground, 0 in shadow; (B, H, W, S). Pixels are sifted by their center ray first."""
-    n_scenes, size, n_samples = rays.x_BWS.shape
+    """1 where the sun reaches the ground, 0 in shadow; (B, H, W, 4), for the colored rays.
+
+    Pixels are sifted by their center ray first.
+    """
+    n_scenes, size, n_samples = rays.colored().x_BWS.shape
     depth_BH = ground_BHS[..., 0]
     x_BHW = depth_BH[..., None] * rays.x_BWS[..., 0][:, None]
     y_BH = rays.eye_B3[:, 1:2] + depth_BH * rays.y_BHS[..., 0]
@@ -342,8 +351,8 @@ def _ground_light(packed: _Packed, rays: _Rays, ground_BHS: Tensor) -> Tensor:
     slack_BH = 0.8 * depth_BH / size / packed.focal_B[:, None] / fall_BH
     n, o_K = _passes(packed, b_N, point_N3, slack_BH[b_N, row_N])
     b_K, row_K, p_K = b_N[n], row_N[n], row_N[n] * size + column_N[n]
-    depth_KS = ground_BHS[b_K, row_K].clamp_max(_MAX_DEPTH)
-    start_KS3 = rays.eye_B3[b_K][:, None] + depth_KS[..., None] * rays.through(b_K, p_K)
+    depth_KS = ground_BHS[b_K, row_K, 1:].clamp_max(_MAX_DEPTH)
+    start_KS3 = rays.eye_B3[b_K][:, None] + depth_KS[..., None] * rays.colored().through(b_K, p_K)
     start_KS3[..., 2] = 1e-3
     blocked_KS = _blocked(packed, b_K, o_K, start_KS3)
     lit = point_N3.new_ones((n_scenes * size * size, n_samples))
@@ -365,7 +374,7 @@ def _light(packed: _Packed, b_K: Tensor, normal_K3: Tensor) -> tuple[Tensor, Ten
 
 
 def _ground(packed: _Packed, rays: _Rays, ground_BHS: Tensor, lit_BHWS: Tensor) -> Tensor:
-    """Color of the ground along every ray, (B, H, W, S, 3); rays above the horizon see it at the far end."""
+    """Color of the ground along rays, (B, H, W, S, 3); rays above the horizon see it at the far end."""
     depth_BHS = ground_BHS.clamp_max(_MAX_DEPTH)
     x_BHWS = depth_BHS[:, :, None] * rays.x_BWS[:, None]
     y_BHS = rays.eye_B3[:, 1, None, None] + depth_BHS * rays.y_BHS
@@ -409,16 +418,34 @@ def _object_color(packed: _Packed, hits: _Hits, lit_K: Tensor) -> Tensor:
 
 
 def _sky(packed: _Packed, rays: _Rays) -> Tensor:
-    """Color of the sky along every ray, (B, H, W, S, 3)."""
-    n_scenes, size, n_samples = rays.x_BWS.shape
-    x, y, z = torch.broadcast_tensors(
-        rays.x_BWS[:, None], rays.y_BHS[:, :, None], rays.z_BHS[:, :, None]
+    """Color of the sky along rays, (B, H, W, S, 3)."""
+    ray_BHWS3 = torch.stack(
+        torch.broadcast_tensors(
+            rays.x_BWS[:, None], rays.y_BHS[:, :, None], rays.z_BHS[:, :, None]
+        ),
+        -1,
     )
-    b_N = torch.arange(n_scenes, device=x.device).repeat_interleave(size * size * n_samples)
-    ray_N3 = torch.stack([x, y, z], -1).view(-1, 3)
-    unit_N3 = ray_N3 / ray_N3.norm(dim=-1, keepdim=True)
-    color_N3 = shading.sky_color(unit_N3, packed.sky_B[b_N], packed.azimuth_B[b_N])
-    return color_N3.view(n_scenes, size, size, n_samples, 3)
+    unit_BHWS3 = ray_BHWS3 / ray_BHWS3.norm(dim=-1, keepdim=True)
+    return shading.sky_color(unit_BHWS3, packed.sky_B, packed.azimuth_B)
+
+
+def _background(packed: _Packed, rays: _Rays, ground_BHS: Tensor) -> Tensor:
+    """Color of sky and ground along the colored rays, (B, H, W, 4, 3).
+
+    The camera does not roll, so the horizon runs along the rows: the sky is computed for the rows down to the lowest
+    horizon of the batch, the ground for those from the highest on.
+    """
+    falls_BHS = ground_BHS[..., 1:].isfinite()
+    first = int((~falls_BHS).all(2).all(0).sum())  # rows of nothing but sky
+    last = int((~falls_BHS).any(2).any(0).sum())  # rows with any sky
+    lit_BHWS = _ground_light(packed, rays, ground_BHS)
+    below = slice(first, None)
+    ground = _ground(packed, rays.colored(below), ground_BHS[:, below, 1:], lit_BHWS[:, below])
+    sky = _sky(packed, rays.colored(slice(0, last)))
+    mixed = slice(first, last)
+    ground_first, sky_last = ground[:, : last - first], sky[:, mixed]
+    seam = torch.where(falls_BHS[:, mixed, None, :, None], ground_first, sky_last)
+    return torch.cat([sky[:, :first], seam, ground[:, last - first :]], 1)
 
 
 def _render_chunk(packed: _Packed, size: int) -> Rendering:
@@ -428,13 +455,12 @@ def _render_chunk(packed: _Packed, size: int) -> Rendering:
     ground_BHS = torch.where(falls_BHS, rays.eye_B3[:, 2, None, None] / fall_BHS, torch.inf)
     hits = _trace(packed, rays, ground_BHS)
 
-    lit_BHWS = _ground_light(packed, rays, ground_BHS)
-    ground, sky = _ground(packed, rays, ground_BHS, lit_BHWS), _sky(packed, rays)
-    color = torch.where(falls_BHS[:, :, None, :, None], ground, sky)
-    point_K3 = rays.eye_B3[hits.b_K] + hits.depth_K[:, None] * hits.ray_K3
-    shaded_K3 = _object_color(packed, hits, _object_light(packed, hits, point_K3))
-    color[hits.b_K, hits.p_K // size, hits.p_K % size, hits.s_K] = shaded_K3
-    picture = color[:, :, :, 1:].clamp_(0, 1).mean(3).pow(shading.GAMMA)
+    color = _background(packed, rays, ground_BHS)
+    seen = hits.only(hits.s_K > 0)
+    point_K3 = rays.eye_B3[seen.b_K] + seen.depth_K[:, None] * seen.ray_K3
+    shaded_K3 = _object_color(packed, seen, _object_light(packed, seen, point_K3))
+    color[seen.b_K, seen.p_K // size, seen.p_K % size, seen.s_K - 1] = shaded_K3
+    picture = color.clamp_(0, 1).mean(3).pow(shading.GAMMA)
     picture = shading.apply_style(picture, packed.style_B).clamp(0, 1)
     rgb = (picture * 255 + 0.5).to(torch.uint8)
     return Rendering(rgb, *_maps(packed, hits.only(hits.s_K == 0), ground_BHS[..., 0], size))

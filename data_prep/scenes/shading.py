@@ -36,17 +36,18 @@ def sky_tables(like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     )
 
 
-def sky_color(direction_N3: Tensor, sky_N: Tensor, turn_N: Tensor) -> Tensor:
-    """Color of the sky along unit directions; `turn_N` (radians) turns the clouds with the camera."""
-    horizon, zenith, _, _ = sky_tables(direction_N3)
-    up_N1 = direction_N3[:, 2:].clamp(0, 1).pow(0.6)
-    color_N3 = torch.lerp(horizon[sky_N], zenith[sky_N], up_N1)
-    cloudy = (sky_N == _CLOUDY).nonzero()[:, 0]
-    angle, rise = direction_N3[cloudy], direction_N3[cloudy, 2]
-    angle = torch.atan2(angle[:, 1], angle[:, 0]) - turn_N[cloudy]
+def sky_color(direction: Tensor, sky_M: Tensor, turn_M: Tensor) -> Tensor:
+    """Color of the sky along unit directions (M, ..., 3); `turn_M` (radians) turns the clouds with the camera."""
+    horizon, zenith, _, _ = sky_tables(direction)
+    shape = (-1,) + (1,) * (direction.ndim - 2)
+    up = direction[..., 2:].clamp(0, 1).pow(0.6)
+    color = torch.lerp(horizon[sky_M].view(*shape, 3), zenith[sky_M].view(*shape, 3), up)
+    cloudy = (sky_M == _CLOUDY).nonzero()[:, 0]
+    x, y, rise = direction[cloudy].unbind(-1)
+    angle = torch.atan2(y, x) - turn_M[cloudy].view(shape)
     cloud = torch.sin(3 * angle + 9 * rise) * torch.sin(14 * rise + 2 * angle)
-    color_N3[cloudy] += 0.35 * cloud.clamp(0, 1)[:, None] * (0.95 - color_N3[cloudy])
-    return color_N3
+    color[cloudy] += 0.35 * cloud.clamp(0, 1)[..., None] * (0.95 - color[cloudy])
+    return color
 
 
 def _patches(x: Tensor, y: Tensor) -> Tensor:
