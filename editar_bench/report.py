@@ -7,11 +7,12 @@ import html
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from editar_bench.errors import UserError
+from editar_bench.registry import near_matches
 from editar_bench.tables import DASH, arrow, interval, number, ratio
 
 Row = Mapping[str, Any]
@@ -44,14 +45,23 @@ HEADER = ("model", "value", "95 % interval", "gap closed", "n", "remark")
 
 
 def read_rows(out: Path, filters: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """The published leaderboard as plain rows, in the order of the report: by task, metric, then best first."""
+    """The published leaderboard as plain rows, in the order of the report: by task, metric, then best first.
+
+    Raises:
+        UserError: a filter names what the store does not have, or nothing passes all filters.
+    """
     from editar_bench.store import Reader
 
     reader = Reader(out)
+    everything = reader.details()
+    for name, values in filters.items():
+        _check_known(name, values, set(everything[name]), out)
     frame = reader.details(**filters)
     units = {(r["metric"], r["protocol"]): r["unit"] for r in reader.metrics().to_dict("records")}
     records = frame[frame["slice"] == ""].to_dict("records")
-    runs = {r["run_id"] for r in records if isinstance(r["run_id"], str)}  # published rows have none
+    runs = {
+        r["run_id"] for r in records if isinstance(r["run_id"], str)
+    }  # published rows have none
     remarks = {run_id: reader.data_remarks(run_id) for run_id in runs}
     rows = []
     for record in records:
@@ -64,6 +74,12 @@ def read_rows(out: Path, filters: Mapping[str, Sequence[str]]) -> list[dict[str,
             f"No results in {out} match; `editar-bench ls runs --out {out}` lists the runs."
         )
     return sorted(rows, key=_order)
+
+
+def _check_known(name: str, values: Sequence[str], known: Collection[str], out: Path) -> None:
+    for value in values:
+        if value not in known:
+            raise UserError(f"{out} has no {name} '{value}'; {near_matches(value, known)}")
 
 
 def _plain(value: Any) -> Any:

@@ -269,6 +269,23 @@ def test_remarks_on_the_data_are_stored_and_reported(
     assert {(r["model"], r["data_remark"]) for r in rows} == {("noisy", remark), ("codec", "")}
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--task", "depht", "has no task 'depht'; did you mean depth?"),
+        ("--metric", "dummy_error,dumy_brightness", "no metric 'dumy_brightness'; did you mean"),
+        ("--protocol", "x", "has no protocol 'x'; known are: cost."),
+    ],
+)
+def test_a_report_on_what_is_not_there(
+    dummies: None, tmp_path: Path, option: str, value: str, words: str
+) -> None:
+    out = str(tmp_path / "out")
+    call(*RUN, "--model", "noisy", "--limit", "1", "--out", out)
+    code, text, err = call("report", "--out", out, option, value)
+    assert code == 2 and words in err and len(err.strip().splitlines()) == 1 and not text
+
+
 def test_the_html_report_stands_alone(dummies: None, tmp_path: Path) -> None:
     out, page = str(tmp_path / "out"), tmp_path / "page.html"
     call(*RUN, "--model", "noisy,codec", "--out", out)
