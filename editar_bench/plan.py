@@ -128,9 +128,9 @@ def build_models(refs: Sequence[ModelRef]) -> list[ModelEntry]:
         try:
             label, model = create_model(ref)
             entry = ModelEntry(label=label, model=model)
-        except BadSettings:
-            raise
         except UserError as error:
+            if isinstance(error, BadSettings) and ref.settings:
+                raise
             missing = isinstance(error, MissingWeights)
             entry = ModelEntry(label=ref.label, model=None, reason=str(error), missing=missing)
         built.setdefault(entry.label, entry)

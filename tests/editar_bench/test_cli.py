@@ -149,6 +149,17 @@ def test_mistyped_settings_stop_a_run_before_it_begins(
     assert not out and not (tmp_path / "out").exists()
 
 
+def test_a_model_that_needs_settings_is_a_failed_row_when_nobody_gave_any(
+    dummies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def needs(*, strength: int) -> d.Base:
+        return d.Noisy(strength=strength)
+
+    monkeypatch.setitem(registry.MODELS._entries, "needs", registry.Entry(needs))
+    code, text, err = call(*RUN, "--model", "needs,noisy", "--out", str(tmp_path / "out"))
+    assert code == 1 and "'needs' refuses its settings" in err and "10/10" in text
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [
