@@ -16,6 +16,10 @@ MODELS: Final[Table] = {
         "models.adapters.instruct_pix2pix:InstructPix2PixScenes",
         "a compact InstructPix2Pix diffusion pipeline, trained on scenes",
     ),
+    "editar": (
+        "models.adapters.editar:Editar",
+        "EditAR as published, 512 x 512 (needs its released weights)",
+    ),
     "oracle": ("models.adapters.reference:Oracle", "reference: the truth itself"),
     "codec": (
         "models.adapters.reference:CodecRoundTrip",
@@ -51,6 +55,7 @@ TASKS: Final[Table] = {
         "tasks.segmentation:SceneSegmentationValidation",
         "for tuning, never for a result",
     ),
+    "edit/pie-bench": ("tasks.pie_bench:PieBenchEdit", "700 published edits of ten types"),
 }
 
 _METRIC_FILES: Final[Mapping[str, Mapping[str, str]]] = {

@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, overload
 
+from data_prep.paired import split_path
 from data_prep.scenes import hashes
-from data_prep.scenes.build import BuiltSplit, build_split, split_path
+from data_prep.scenes.build import BuiltSplit, build_split
 from data_prep.scenes.constants import FAR, IMAGE_SIZE, NEAR
 from data_prep.scenes.reader import SceneExamples, read_split
 from data_prep.scenes.stream import SEEN_SIZE

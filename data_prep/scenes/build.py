@@ -1,14 +1,10 @@
 """Render a split of a task and write it as Parquet with image columns, which any tool can read.
 
-Layout: `<folder>/<task>/<split>-00000-of-00001.parquet`, so that
-`datasets.load_dataset(f"{folder}/{task}")` finds the splits by name. Files appear whole or not at
-all.
+`data_prep.paired` says where files lie and how they appear.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep import paired
+from data_prep.paired import split_path
 from data_prep.scenes.constants import FAR, NEAR
 from data_prep.scenes.description import Scene
 from data_prep.scenes.masks import MIN_CHANGED, changed_pixels, edit_mask
 from data_prep.scenes.stream import SPLIT_SIZE, Sample, draw
 from editar_bench.conditions import canny_kornia, depth_picture, palette_picture
-from editar_bench.errors import UserError
 from editar_bench.types import Picture, Task
 
 if TYPE_CHECKING:
@@ -35,11 +32,6 @@ Render = dict[str, NDArray[Any]]  # rgb, depth, label, color, material of one sc
 _OFFSETS = {Task.DEPTH: 0, Task.EDGE: SPLIT_SIZE, Task.SEGMENTATION: 2 * SPLIT_SIZE}
 _CHUNK = 25  # samples between two reports of progress
 _MAPS = ("label", "color", "material")
-
-
-def split_path(folder: Path, task: Task, split: str) -> Path:
-    """Where the Parquet file of a split lies."""
-    return folder / task.value / f"{split}-00000-of-00001.parquet"
 
 
 def task_sample(split: BuiltSplit, task: Task, number: int, attempt: int = 0) -> Sample:
@@ -130,18 +122,9 @@ def _record(
 
 def features(size: int) -> Features:
     """The columns: pictures and maps are PNG images, depth is float32 meters (inf = sky)."""
-    from datasets import Array2D, Features, Image, Value
+    from datasets import Array2D
 
-    text = ("id", "task", "prompt", "source_caption", "target_caption", "category")
-    images = ("condition", "target", "edit_mask", *_MAPS)
-    return Features(
-        {
-            **{name: Value("string") for name in text},
-            **{name: Image() for name in images},
-            "depth": Array2D(shape=(size, size), dtype="float32"),
-            "slices": [Value("string")],
-        }
-    )
+    return paired.features(_MAPS, {"depth": Array2D(shape=(size, size), dtype="float32")})
 
 
 def build_split(
@@ -175,24 +158,14 @@ def build_split(
 
 
 def _write(records: list[dict[str, Any]], path: Path, size: int) -> None:
-    """Write aside and rename, so that readers never meet half a file."""
     from datasets import Dataset
     from datasets.utils import logging
 
     had_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # one file takes a moment; the caller shows the progress
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Dataset.from_list(records, features=features(size)).to_parquet(str(aside))
-        os.replace(aside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise UserError(
-            f"Cannot write {path} ({error.strerror or error}); free some space or choose another "
-            "data folder and run again."
-        ) from error
+        with paired.written_aside(path) as aside:
+            Dataset.from_list(records, features=features(size)).to_parquet(str(aside))
     finally:
         if had_bars:
             logging.enable_progress_bar()

@@ -37,8 +37,10 @@ class Dino(nn.Module):
         """From the published weights of a role."""
         import timm
 
-        vit = timm.create_model(cls.ARCHITECTURE, pretrained=False, num_classes=0)
-        fill(vit, state_of(role), role)
+        state = state_of(role)
+        with torch.device("meta"):  # no random start that the weights replace
+            vit = timm.create_model(cls.ARCHITECTURE, pretrained=False, num_classes=0)
+        fill(vit, state, role)
         return cls(vit)
 
     def keys(self, images_B3HW: Tensor) -> Tensor:

@@ -39,8 +39,10 @@ class SqueezeLpips(nn.Module):
         """From torchvision's published weights."""
         from torchvision.models import squeezenet1_1
 
-        network = squeezenet1_1(weights=None)
-        fill(network, state_of(role), role)
+        state = state_of(role)
+        with torch.device("meta"):  # no random start that the weights replace
+            network = squeezenet1_1(weights=None)
+        fill(network, state, role)
         return cls(network.features, torchmetrics_heads())
 
     def forward(self, a_B3HW: Tensor, b_B3HW: Tensor) -> Tensor:

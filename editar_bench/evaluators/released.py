@@ -195,9 +195,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def fill(network: Any, state: dict[str, Tensor], what: str) -> None:
-    """Load a state dict whose names and shapes must all fit."""
+    """Give a network on the meta device its tensors; all names and shapes must fit."""
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(state, assign=True)
     except RuntimeError as error:
         raise UserError(
             f"The weights of {what} belong to another network; fetch the published file."

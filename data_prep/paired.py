@@ -1,0 +1,203 @@
+"""Paired samples on disk: what every data set of this project is stored as.
+
+Layout: `<folder>/<task>/<split>-00000-of-00001.parquet`, so that `datasets.load_dataset(f"{folder}/{task}")` finds the
+splits by name. Pictures are image columns; a data set adds columns for the maps it has. Files appear whole or not at
+all, and are written a few rows at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editar_bench.errors import UserError
+from editar_bench.types import Example, Picture, Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+TEXT = ("id", "task", "prompt", "source_caption", "target_caption", "category")
+PICTURES = ("condition", "target", "edit_mask")
+_ROWS = 50  # written at once
+
+
+def split_path(folder: Path, task: Task, split: str) -> Path:
+    """Where the Parquet file of a split lies."""
+    return folder / task.value / f"{split}-00000-of-00001.parquet"
+
+
+def features(maps: Sequence[str] = (), arrays: Mapping[str, Any] | None = None) -> Features:
+    """The columns of a data set.
+
+    Args:
+        maps: names of its uint8 maps, stored as PNG.
+        arrays: further columns that images cannot hold, by name.
+    """
+    from datasets import Features, Image, Value
+
+    return Features(
+        {
+            **{name: Value("string") for name in TEXT},
+            **{name: Image() for name in (*PICTURES, *maps)},
+            **(arrays or {}),
+            "slices": [Value("string")],
+        }
+    )
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A name to write to, moved to `path` when all went well: readers never meet half a file.
+
+    Raises:
+        UserError: the disk is full or may not be written to.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        os.replace(aside, path)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path} ({error.strerror or error}); free some space or choose another "
+            "data folder and run again."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def write_rows(rows: Iterable[Mapping[str, Any]], path: Path, columns: Features) -> int:
+    """Write rows as they come, a few in memory at a time; returns how many.
+
+    Pictures and maps are uint8 arrays (stored as PNG), bytes of an image file (stored as they are), or None.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = columns.arrow_schema
+    count = 0
+    source = iter(rows)
+    with written_aside(path) as aside, pyarrow.parquet.ParquetWriter(aside, schema) as file:
+        while chunk := [columns.encode_example(dict(row)) for row in islice(source, _ROWS)]:
+            file.write_table(pyarrow.Table.from_pylist(chunk, schema=schema))
+            count += len(chunk)
+    return count
+
+
+class PairedExamples(Sequence[Example]):
+    """The samples of one file in their fixed order; pictures are decoded when indexed.
+
+    Args:
+        path: the file.
+        command: what makes it anew, for error messages.
+    """
+
+    def __init__(self, path: Path, command: str) -> None:
+        self.path = path
+        self._rows = _open(path, command)
+        self.maps = [name for name in _image_columns(self._rows.features) if name not in PICTURES]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.example(self._rows[index % len(self)])
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[i] for i in range(len(self)))
+
+    def example(self, row: Mapping[str, Any]) -> Example:
+        """The sample of a row."""
+        mask = row["edit_mask"]
+        return Example(
+            id=row["id"],
+            task=Task(row["task"]),
+            prompt=row["prompt"],
+            condition=decode_picture(row["condition"]),
+            source_caption=row["source_caption"],
+            target_caption=row["target_caption"],
+            target=None if row["target"] is None else decode_picture(row["target"]),
+            edit_mask=None if mask is None else decode(mask) > 0,
+            truth={name: decode(row[name]) for name in self.maps if row[name] is not None},
+            category=row["category"],
+            slices=tuple(row["slices"]),
+        )
+
+    def fingerprint(self) -> str:
+        """sha256 of all that models and metrics read, whatever the file format's version."""
+        digest = hashlib.sha256()
+        for example in self:
+            texts = (example.id, example.prompt, example.category, *example.slices)
+            captions = (example.source_caption or "", example.target_caption or "")
+            digest.update("\0".join((*texts, *captions)).encode())
+            digest.update(pair_hash(example.condition, example.target).encode())
+            for array in (example.edit_mask, *example.truth.values()):
+                digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def pair_hash(condition: Picture, target: Picture | None) -> str:
+    """sha256 over shape and pixels of a condition and, where there is one, a target."""
+    digest = hashlib.sha256()
+    for picture in (condition, target):
+        if picture is not None:
+            digest.update(repr(picture.shape).encode())
+            digest.update(np.ascontiguousarray(picture).tobytes())
+    return digest.hexdigest()
+
+
+def decode(image: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """An image cell as it is stored: (H, W) or (H, W, channels)."""
+    from PIL import Image
+
+    return np.array(Image.open(io.BytesIO(image["bytes"])))
+
+
+def decode_picture(image: Mapping[str, Any]) -> Picture:
+    """An image cell as RGB (H, W, 3), whatever its mode: gray and transparent files occur."""
+    from PIL import Image
+
+    return np.array(Image.open(io.BytesIO(image["bytes"])).convert("RGB"))
+
+
+def _image_columns(columns: Features) -> list[str]:
+    from datasets import Image
+
+    return [name for name, kind in columns.items() if isinstance(kind, Image)]
+
+
+def _open(path: Path, command: str) -> Dataset:
+    """Read the Parquet file into memory, undecoded, without the cache folder of load_dataset."""
+    import pyarrow
+    import pyarrow.parquet
+    from datasets import Dataset, Image
+
+    try:
+        rows = Dataset(pyarrow.parquet.read_table(path))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(
+            f"The data file {path} cannot be read ({error}); delete it and run `{command}`."
+        ) from error
+    for name in _image_columns(rows.features):
+        rows = rows.cast_column(name, Image(decode=False))
+    return rows

@@ -1,0 +1,75 @@
+"""PIE-Bench as a task: built from the archive on first use, and scored where no network is needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from editar_bench.errors import UserError
+from editar_bench.model_names import parse_models
+from editar_bench.plan import build_models, make_plan
+from editar_bench.progress import Silent
+from editar_bench.registry import METRICS, TASKS
+from editar_bench.runner import run
+from editar_bench.store import Reader
+from editar_bench.types import RunSpec, Task
+from tests.data_prep.making import pie_archive, pie_item
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDITAR_BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("EDITAR_BENCH_WEIGHTS", str(tmp_path / "none"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
+    return tmp_path / "data" / "pie-bench"
+
+
+def put_archive(data):
+    (data / "original").mkdir(parents=True)
+    whole = pie_item(image_path="9_change_style_80/2.jpg", editing_type_id="9", mask=[0, 512 * 512])
+    pie_archive(data / "original", **{"000000000001": pie_item(), "900000000002": whole})
+
+
+def test_the_eight_published_metrics_come_first_and_all_are_known(data):
+    task = TASKS.get("edit/pie-bench")()
+    infos = [METRICS.get(name)().info for name in task.metrics]
+    assert len(set(task.metrics)) == len(task.metrics)
+    assert all(Task.EDIT in info.tasks for info in infos)
+    eight = [info.protocol for info in infos[:8]]
+    assert eight[0] == "dino.vitb8.keys11.in255"
+    assert eight[1:5] == [
+        "pie.psnr.unedit",
+        "pie.lpips.squeeze.unedit",
+        "pie.mse.unedit",
+        "pie.ssim.unedit",
+    ]
+    assert eight[5:] == ["clip.L14.source", "clip.L14.whole", "clip.L14.edited"]
+
+
+def test_data_is_built_once_from_the_archive(data):
+    put_archive(data)
+    task = TASKS.get("edit/pie-bench")()
+    assert [e.category for e in task.load()] == ["change object", "change style"]
+    (data / "original" / "mapping_file.json").unlink()
+    again = TASKS.get("edit/pie-bench")()
+    assert len(again.load()) == 2 and again.fingerprint() == task.fingerprint()
+
+
+def test_without_the_archive_one_sentence_says_where_to_put_it(data):
+    with pytest.raises(UserError, match="pie-bench/original/mapping_file.json"):
+        TASKS.get("edit/pie-bench")().load()
+
+
+def test_a_run_without_released_networks_has_values_where_none_is_needed(data, tmp_path):
+    put_archive(data)
+    entries = build_models(parse_models("blank"))
+    spec = RunSpec(suite="paper", dataset="pie-bench", tasks=(Task.EDIT,), models=("blank",))
+    run(make_plan(spec, "cpu", entries), tmp_path / "out", Silent())
+    rows = Reader(tmp_path / "out").details()
+    rows = rows[(rows["model"] == "blank") & (rows["slice"] == "")].set_index("metric")
+    psnr = rows.loc["pie_psnr_unedit"]
+    assert np.isfinite(psnr["value"]) and psnr["n"] == 1  # the style edit has no background
+    assert "outside" in psnr["reason"] or psnr["n_undefined"] == 1
+    assert rows.loc["pie_psnr", "n"] == 2
+    clip = rows.loc["pie_clip_whole"]
+    assert clip["status"] == "failed" and "EDITAR_BENCH_WEIGHTS" in clip["reason"]
