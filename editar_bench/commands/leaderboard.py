@@ -12,7 +12,9 @@ from editar_bench.commands import options
 
 def leaderboard(
     out: options.Out = options.DEFAULT_OUT,
-    port: Annotated[int, typer.Option(help="Port of the local web server.")] = 8501,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the local web server.")
+    ] = 8501,
     headless: Annotated[
         bool, typer.Option("--headless", help="Do not open a browser; print the address only.")
     ] = False,

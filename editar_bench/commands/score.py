@@ -39,7 +39,9 @@ def score(
     from editar_bench.types import RunSpec
 
     provenance.check_rooms()
-    if name in MODELS.names():
+    if not name.strip() or not name.isprintable():
+        raise UserError(f"--name is {name!r}; write a name that can be read in a table.")
+    if name.partition(":")[0] in MODELS.names():
         raise UserError(f"'{name}' is the name of a registered model; choose another --name.")
     chosen = suites.choose_suite(None, dataset)
     tasks = suites.choose_tasks(task, chosen.dataset)

@@ -69,6 +69,12 @@ def test_version() -> None:
         (("report", "--format", "markdwn"), "did you mean markdown?"),
         (("score", "--images", ".", "--task", "all", "--name", "x"), "belongs to one task"),
         (("score", "--images", ".", "--task", "edit", "--name", "oracle"), "registered model"),
+        (("score", "--images", ".", "--task", "edit", "--name", "codec:a=1"), "registered model"),
+        (("score", "--images", ".", "--task", "edit", "--name", " "), "--name is ' '; write"),
+        (
+            ("score", "--images", ".", "--task", "edit", "--name", "a\nb"),
+            "--name is 'a\\nb'; write",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence_with_near_matches(
