@@ -18,7 +18,7 @@ from editar_bench.metrics._distances import ssim
 from editar_bench.types import Example, Picture, Task
 
 EDGE = frozenset({Task.EDGE})
-EXTRACTOR = "canny-kornia-0.1-0.2"  # its key in the feature store
+EXTRACTOR = "canny-kornia-0.1-0.2-float64"  # its key in the feature store
 
 
 class _Edges(PerSample):
@@ -43,7 +43,7 @@ class EdgeF1(_Edges):
         protocol="scenes.edge.f1.canny-kornia01-02.tol1.v1",
         unit="share",
         direction="higher",
-        version=1,
+        version=2,  # canny in float64
         tasks=EDGE,
         gap="shuffled",
         description="F1 of edge pixels per picture, one pixel of tolerance",
@@ -64,7 +64,7 @@ class EdgeF1Exact(_Edges):
         protocol="scenes.edge.f1.canny-kornia01-02.x1.v1",
         unit="share",
         direction="higher",
-        version=1,
+        version=2,  # canny in float64
         tasks=EDGE,
         gap="shuffled",
         description="F1 of edge pixels per picture, no tolerance",
@@ -85,7 +85,7 @@ class EdgeSsim(_Edges):
         protocol="scenes.edge.ssim.canny-kornia01-02.v1",
         unit="SSIM",
         direction="higher",
-        version=1,
+        version=2,  # canny in float64
         tasks=EDGE,
         gap="shuffled",
         description="SSIM of edge maps, torchmetrics' defaults",
