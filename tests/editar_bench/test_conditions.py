@@ -19,7 +19,7 @@ SMOOTH = np.stack([np.kron(n[:6, :5], np.ones((4, 4, 1), dtype=np.uint8)) for n 
 
 
 def test_canny_is_kornias_second_output_with_thresholds_01_and_02():
-    unit = torch.from_numpy(SMOOTH[0]).permute(2, 0, 1)[None].float() / 255
+    unit = torch.from_numpy(SMOOTH[0]).permute(2, 0, 1)[None].double() / 255
     _, edges = kornia.filters.canny(unit, low_threshold=0.1, high_threshold=0.2)
     expected = (edges[0, 0].numpy() * 255).astype(np.uint8)
     assert set(np.unique(expected)) == {0, 255}
