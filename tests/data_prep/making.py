@@ -50,3 +50,16 @@ def pie_archive(folder: Path, **items: dict[str, Any]) -> Path:
         path.write_bytes(picture_bytes(seed))
     (folder / "mapping_file.json").write_text(json.dumps(items))
     return folder
+
+
+def shard(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A Parquet shard as the hub has them: image cells are structs of bytes and path."""
+    import pyarrow
+    import pyarrow.parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells = [
+        {k: {"bytes": v, "path": None} if isinstance(v, bytes) else v for k, v in row.items()}
+        for row in rows
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(cells), path)

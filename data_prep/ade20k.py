@@ -1,0 +1,49 @@
+"""Captioned ADE20K (`limingcv/Captioned_ADE20K`, validation, 2,000) for segmentation.
+
+Labels are the column `seg_map`: 1 … 150, 0 for "other", which is not scored. Some PNGs carry more text than PIL reads
+by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from data_prep import hub_copy, paired
+from data_prep.coco_stuff import segmentation_row
+from editar_bench.types import Task
+
+REPOSITORY = "limingcv/Captioned_ADE20K"
+COLUMNS = ("image", "control_seg", "seg_map", "prompt")
+_TEXT_BYTES = 64 * 2**20  # of one PNG
+
+
+def build(original: Path, folder: Path) -> Path:
+    """Write `<folder>/segmentation/test-….parquet` from a copy of the repository; `label` is uint8 at 512 pixels."""
+    path = paired.split_path(folder, Task.SEGMENTATION, "test")
+    with long_png_texts():
+        paired.write_rows(rows(original), path, paired.features(("label",)))
+    return path
+
+
+def rows(original: Path) -> Iterator[dict[str, Any]]:
+    """One paired row a picture."""
+    for index, row in enumerate(hub_copy.rows(original, "validation", COLUMNS, REPOSITORY)):
+        where = f"{index} of {REPOSITORY}"
+        label = hub_copy.label_map(row["seg_map"], f"{where}, labels", 150)
+        yield segmentation_row(f"ade20k-{index:05d}", row, where) | {"label": label}
+
+
+@contextmanager
+def long_png_texts() -> Iterator[None]:
+    """Let PIL read PNGs with up to 64 MiB of text, for a while only: the limit guards against hostile files."""
+    from PIL import PngImagePlugin
+
+    before = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _TEXT_BYTES
+    try:
+        yield
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before

@@ -1,0 +1,48 @@
+"""Captioned COCO-Stuff (`limingcv/Captioned_COCOStuff`, validation, 5,000) for segmentation.
+
+Labels are the column `panoptic_seg_map`, nested lists of classes 0 … 170, 255 for ignored. The other column,
+`semantic_seg_map`, is not what the published scores use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data_prep import hub_copy, paired
+from editar_bench.types import Task
+
+REPOSITORY = "limingcv/Captioned_COCOStuff"
+COLUMNS = ("image", "control_seg", "panoptic_seg_map", "prompt")
+
+
+def build(original: Path, folder: Path) -> Path:
+    """Write `<folder>/segmentation/test-….parquet` from a copy of the repository; `label` is uint8 at 512 pixels."""
+    path = paired.split_path(folder, Task.SEGMENTATION, "test")
+    paired.write_rows(rows(original), path, paired.features(("label",)))
+    return path
+
+
+def rows(original: Path) -> Iterator[dict[str, Any]]:
+    """One paired row a picture."""
+    for index, row in enumerate(hub_copy.rows(original, "validation", COLUMNS, REPOSITORY)):
+        where = f"{index} of {REPOSITORY}"
+        label = hub_copy.label_map(row["panoptic_seg_map"], f"{where}, labels", 170, also=255)
+        yield segmentation_row(f"coco-stuff-{index:05d}", row, where) | {"label": label}
+
+
+def segmentation_row(name: str, row: dict[str, Any], where: str) -> dict[str, Any]:
+    """What the paired rows of both captioned segmentation sets share."""
+    return {
+        "id": name,
+        "task": Task.SEGMENTATION.value,
+        "prompt": row["prompt"] or "",
+        "condition": hub_copy.square(row["control_seg"], f"{where}, palette"),
+        "source_caption": None,
+        "target_caption": row["prompt"] or "",
+        "target": hub_copy.square(row["image"], where),
+        "edit_mask": None,
+        "category": "",
+        "slices": [],
+    }

@@ -1,0 +1,124 @@
+"""Data sets of the hub from a local copy of their repository: Parquet shards, read a few rows at a time.
+
+Only shards of the wanted split are opened and only the wanted columns read; pictures stay undecoded.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.untrusted import FORMATS, check_picture
+from editar_bench.errors import UserError
+from editar_bench.types import Picture
+
+SIDE = 512  # pixels: what the control benchmarks generate and compare
+_ROWS = 8  # decoded at once: label maps as nested lists are large
+
+
+def rows(
+    original: Path, split: str, columns: Sequence[str], repository: str
+) -> Iterator[dict[str, Any]]:
+    """The rows of a split, in the order of the shards.
+
+    Args:
+        original: the copy; shards lie in it or in its folder `data`, named `<split>-…parquet`.
+        split: the beginning of the shards' names.
+        columns: those to read.
+        repository: the hub's name of the data, for messages.
+
+    Raises:
+        UserError: no shard is there, one cannot be read, or it has other columns.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    for shard in _shards(original, split, repository):
+        try:
+            file = pyarrow.parquet.ParquetFile(shard)
+            missing = [name for name in columns if name not in file.schema_arrow.names]
+            if missing:
+                raise UserError(
+                    f"{shard} has no column {' and no '.join(missing)}; it is not {repository}."
+                )
+            for batch in file.iter_batches(batch_size=_ROWS, columns=list(columns)):
+                yield from batch.to_pylist()
+        except (OSError, pyarrow.ArrowException) as error:
+            raise UserError(f"{shard} cannot be read ({error}); fetch it again.") from error
+
+
+def _shards(original: Path, split: str, repository: str) -> list[Path]:
+    pattern = f"{split}-*.parquet"
+    found = sorted(original.glob(pattern)) or sorted((original / "data").glob(pattern))
+    if not found:
+        raise UserError(
+            f"There is no file {pattern} in {original}; fetch the split with `hf download "
+            f"{repository} --repo-type dataset --include '*{split}-*' --local-dir {original}`."
+        )
+    return found
+
+
+def picture(cell: Any, where: str) -> Picture:
+    """An image cell decoded to RGB (H, W, 3), after a look at it."""
+    from PIL import Image
+
+    data = file_of(cell, where)
+    return np.array(Image.open(io.BytesIO(data), formats=FORMATS).convert("RGB"))
+
+
+def square(cell: Any, where: str) -> bytes | Picture:
+    """An image cell at 512 × 512: as it is stored where it has that size, else by PIL's bicubic as ControlNet++.
+
+    TIFFs, of which MultiGen has a few, are decoded, because browsers show none.
+    """
+    from PIL import Image
+
+    data = file_of(cell, where)
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.size == (SIDE, SIDE) and image.format != "TIFF":
+            return data
+        return np.array(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def file_of(cell: Any, where: str) -> bytes:
+    """The bytes of an image cell that decodes."""
+    data = cell.get("bytes") if isinstance(cell, Mapping) else None
+    if not data:
+        raise UserError(f"The picture {where} is not in the file; fetch the data again.")
+    check_picture(data, where)
+    return bytes(data)
+
+
+def label_map(cell: Any, where: str, largest: int, also: int | None = None) -> NDArray[np.uint8]:
+    """A label map at 512 × 512, nearest: stored as an image or as nested lists.
+
+    Args:
+        cell: of the row.
+        where: what it is, for messages.
+        largest: the largest class.
+        also: one further value that may occur, for "ignored".
+
+    Raises:
+        UserError: it is no map, or has other values: a color palette, or another label space.
+    """
+    from PIL import Image
+
+    if isinstance(cell, Mapping):
+        labels = np.array(Image.open(io.BytesIO(file_of(cell, where)), formats=FORMATS))
+    else:
+        labels = np.array(cell)
+    if labels.ndim != 2 or labels.dtype.kind not in "iu":
+        raise UserError(f"The label map {where} is not one number a pixel; fetch the data again.")
+    values = np.unique(labels)
+    if ((values > largest) & (values != also)).any() or values[0] < 0:
+        raise UserError(
+            f"The label map {where} has the value {values.max()}, beyond {largest}; it belongs to "
+            "another label space."
+        )
+    small = Image.fromarray(labels.astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    return np.array(small)

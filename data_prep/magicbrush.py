@@ -1,0 +1,43 @@
+"""MagicBrush (Zhang et al. 2023; `osunlp/MagicBrush`, dev, 528 turns): edits with a true edited picture.
+
+Every turn is a sample of its own, from the true picture before it: the setting "all turns". The captions for CLIP-T
+are no part of the repository, so that score is undefined here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data_prep import hub_copy, paired
+from editar_bench.types import Task
+
+REPOSITORY = "osunlp/MagicBrush"
+COLUMNS = ("img_id", "turn_index", "source_img", "instruction", "target_img")
+
+
+def build(original: Path, folder: Path) -> Path:
+    """Write `<folder>/edit/test-….parquet` from a copy of the repository; pictures as they are stored."""
+    path = paired.split_path(folder, Task.EDIT, "test")
+    paired.write_rows(rows(original), path, paired.features())
+    return path
+
+
+def rows(original: Path) -> Iterator[dict[str, Any]]:
+    """One paired row a turn."""
+    for row in hub_copy.rows(original, "dev", COLUMNS, REPOSITORY):
+        name = f"{row['img_id']}-{row['turn_index']}"
+        where = f"{name} of {REPOSITORY}"
+        yield {
+            "id": f"magicbrush-{name}",
+            "task": Task.EDIT.value,
+            "prompt": row["instruction"] or "",
+            "condition": hub_copy.file_of(row["source_img"], f"{where}, source"),
+            "source_caption": None,
+            "target_caption": None,
+            "target": hub_copy.file_of(row["target_img"], f"{where}, target"),
+            "edit_mask": None,
+            "category": "",
+            "slices": [f"turn {row['turn_index']}"],
+        }

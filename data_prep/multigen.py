@@ -1,0 +1,88 @@
+"""MultiGen-20M's validation pictures (Qin et al. 2023, Li et al. 2024) for depth and edges.
+
+`limingcv/MultiGen-20M_depth_eval` (image, control_depth, text) and `…_canny_eval` (image, text), 5,000 rows each and,
+by a third party's check, the same pictures. 25 of them are byte-identical to another; they stay, as published, in a
+slice of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_prep import hub_copy, paired
+from editar_bench.conditions import canny_kornia
+from editar_bench.types import Picture, Task
+
+DEPTH, CANNY = "limingcv/MultiGen-20M_depth_eval", "limingcv/MultiGen-20M_canny_eval"
+
+
+def build_depth(original: Path, folder: Path) -> Path:
+    """Write `<folder>/depth/test-….parquet` from a copy of the depth repository.
+
+    The map `control_depth` holds the stored gray values, uint8 (H, W), near is bright.
+    """
+    path = paired.split_path(folder, Task.DEPTH, "test")
+    paired.write_rows(depth_rows(original), path, paired.features(("control_depth",)))
+    return path
+
+
+def build_canny(original: Path, folder: Path) -> Path:
+    """Write `<folder>/edge/test-….parquet`; conditions are kornia's canny at 512 pixels, as EditAR and ControlNet++."""
+    path = paired.split_path(folder, Task.EDGE, "test")
+    paired.write_rows(canny_rows(original), path, paired.features())
+    return path
+
+
+def depth_rows(original: Path) -> Iterator[dict[str, Any]]:
+    """One paired row a picture."""
+    for where, row, common in _rows(
+        original, Task.DEPTH, DEPTH, ("image", "control_depth", "text")
+    ):
+        gray = hub_copy.picture(row["control_depth"], f"{where}, depth")[..., 0]
+        condition = hub_copy.square(row["control_depth"], f"{where}, depth")
+        yield common | {"condition": condition, "control_depth": gray}
+
+
+def canny_rows(original: Path) -> Iterator[dict[str, Any]]:
+    """One paired row a picture."""
+    for _, _, common in _rows(original, Task.EDGE, CANNY, ("image", "text")):
+        yield common | {"condition": canny_kornia(_decoded(common["target"]))}
+
+
+def _rows(
+    original: Path, task: Task, repository: str, columns: tuple[str, ...]
+) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Name, source row, and what the two tasks' paired rows share."""
+    seen: set[str] = set()
+    for index, row in enumerate(hub_copy.rows(original, "validation", columns, repository)):
+        where = f"{index} of {repository}"
+        content = hashlib.sha256(hub_copy.file_of(row["image"], where)).hexdigest()
+        yield (
+            where,
+            row,
+            {
+                "id": f"multigen-{task.value}-{index:05d}",
+                "task": task.value,
+                "prompt": row["text"] or "",
+                "source_caption": None,
+                "target_caption": row["text"] or "",
+                "target": hub_copy.square(row["image"], where),
+                "edit_mask": None,
+                "category": "",
+                "slices": ["duplicate"] if content in seen else [],
+            },
+        )
+        seen.add(content)
+
+
+def _decoded(target: bytes | Picture) -> Picture:
+    if isinstance(target, bytes):
+        return np.array(Image.open(io.BytesIO(target)).convert("RGB"))
+    return target
