@@ -55,7 +55,13 @@ TASKS: Final[Table] = {
         "tasks.segmentation:SceneSegmentationValidation",
         "for tuning, never for a result",
     ),
-    "edit/pie-bench": ("tasks.pie_bench:PieBenchEdit", "700 published edits of ten types"),
+    "edit/pie-bench": ("tasks.paper:PieBenchEdit", "700 published edits of ten types"),
+    "edit/magicbrush-all-turns": ("tasks.paper:MagicBrushEdit", "528 published edits with truth"),
+    "edit/emu-edit": ("tasks.paper:EmuEdit", "3,589 published edits of seven kinds"),
+    "depth/multigen-depth": ("tasks.paper:MultiGenDepth", "5,000 published depth maps"),
+    "edge/multigen-canny": ("tasks.paper:MultiGenCanny", "5,000 published edge maps"),
+    "segmentation/coco-stuff": ("tasks.paper:CocoStuff", "5,000 published label maps"),
+    "segmentation/ade20k": ("tasks.paper:Ade20k", "2,000 published label maps"),
 }
 
 _METRIC_FILES: Final[Mapping[str, Mapping[str, str]]] = {

@@ -1,0 +1,130 @@
+"""The published data sets: each task with the metrics of the tables it appears in.
+
+A data set is read on first use from a copy in its original layout, in the folder `original` beside the built file:
+`$EDITAR_BENCH_DATA/<data set>/original`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from data_prep import ade20k, coco_stuff, emu_edit, magicbrush, multigen, pie_bench
+from data_prep.paired import PairedExamples, split_path
+from editar_bench.types import Example, Task
+from tasks._scenes import data_folder
+
+_PICTURES = ("fid", "fid_mean4", "kid", "clip_b16")
+_PIE = ("pie_structure", "pie_psnr", "pie_lpips", "pie_mse", "pie_ssim")
+
+
+class PaperTask:
+    """A task on a published data set; subclasses say which, and what builds it."""
+
+    task: ClassVar[Task]
+    dataset: ClassVar[str]
+    metrics: ClassVar[Sequence[str]]
+    build: ClassVar[Callable[[Path, Path], Path]]  # from the original layout, into the folder
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or data_folder().parent / self.dataset
+
+    def load(self) -> Sequence[Example]:
+        """The whole set, built on first use."""
+        return self._examples
+
+    def fingerprint(self) -> str:
+        """sha256 of texts, pictures, masks and maps."""
+        return self._fingerprint
+
+    @cached_property
+    def _examples(self) -> PairedExamples:
+        path = split_path(self.folder, self.task, "test")
+        if not path.is_file():
+            type(self).build(self.folder / "original", self.folder)
+        return PairedExamples(path, f"editar-bench prepare --dataset {self.dataset}")
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return self._examples.fingerprint()
+
+
+class PieBenchEdit(PaperTask):
+    """700 edits of ten types; without a true edited picture, so preservation and CLIP are scored."""
+
+    task, dataset, build = Task.EDIT, "pie-bench", pie_bench.build
+    metrics = (
+        "pie_structure",  # the eight of the published tables first
+        "pie_psnr_unedit",
+        "pie_lpips_unedit",
+        "pie_mse_unedit",
+        "pie_ssim_unedit",
+        "pie_clip_source",
+        "pie_clip_whole",
+        "pie_clip_edited",
+        "clean_structure",
+        "clean_psnr_unedit",
+        "clean_mse_unedit",
+        *_PIE[1:],
+        *(f"{name}_edit" for name in _PIE),
+        "pie_structure_unedit",
+    )
+
+
+class MagicBrushEdit(PaperTask):
+    """528 turns with the true edited picture, each from the true picture before it."""
+
+    task, dataset, build = Task.EDIT, "magicbrush-all-turns", magicbrush.build
+    metrics = ("mb_l1", "mb_l2", "mb_clip_image", "mb_dino", "mb_clip_text")
+
+
+class EmuEdit(PaperTask):
+    """3,589 edits of seven kinds, compared with the source and the captions."""
+
+    task, dataset, build = Task.EDIT, "emu-edit", emu_edit.build
+    metrics = ("emu_clip_image", "emu_clip_out", "emu_clip_direction", "emu_dino", "emu_l1")
+
+
+class MultiGenDepth(PaperTask):
+    """5,000 depth maps with captions."""
+
+    task, dataset, build = Task.DEPTH, "multigen-depth", multigen.build_depth
+    metrics = (
+        "depth_rmse_minmax",
+        "depth_rmse_max",
+        "depth_rmse_max512",
+        "clean_depth_aligned",
+        *_PICTURES,
+    )
+
+
+class MultiGenCanny(PaperTask):
+    """5,000 edge maps with captions."""
+
+    task, dataset, build = Task.EDGE, "multigen-canny", multigen.build_canny
+    metrics = (
+        "canny_f1",
+        "canny_f1_pooled",
+        "canny_f1_opencv",
+        "canny_ms_ssim",
+        "canny_ms_ssim_opencv",
+        "canny_psnr",
+        "clean_canny_f1",
+        *_PICTURES,
+    )
+
+
+class CocoStuff(PaperTask):
+    """5,000 label maps of 171 classes with captions."""
+
+    task, dataset, build = Task.SEGMENTATION, "coco-stuff", coco_stuff.build
+    metrics = _PICTURES
+
+
+class Ade20k(PaperTask):
+    """2,000 label maps of 150 classes with captions."""
+
+    task, dataset, build = Task.SEGMENTATION, "ade20k", ade20k.build
+    metrics = _PICTURES
