@@ -13,6 +13,12 @@ from editar_bench.commands import options
 def prepare(
     suite: options.Suite = None,
     dataset: options.Dataset = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Only fetch and convert the released weights of a model, such as editar."
+        ),
+    ] = None,
     bundle: Annotated[
         Path | None,
         typer.Option(help="Then write data, weights and checksums into this tar file."),
@@ -27,6 +33,8 @@ def prepare(
     Examples:
       editar-bench prepare
       editar-bench prepare --dataset scenes
+      editar-bench prepare --model editar
+      editar-bench prepare --model editar:weights=/data/editar_release.pt
 
     \b
     For a machine without network, where editar-bench is installed:
@@ -43,6 +51,9 @@ def prepare(
     from editar_bench.suites import choose_suite, choose_tasks
 
     provenance.check_rooms()
+    if model is not None:
+        _fetch_weights(model)
+        return
     chosen = choose_suite(suite, dataset)
     places = chosen.places() if bundle or from_bundle else {}
     if from_bundle is not None:
@@ -57,6 +68,21 @@ def prepare(
     if bundle is not None:
         count = write_bundle(bundle, chosen.name, places)
         typer.echo(f"bundle  {bundle}: {count} file(s), {bundle.stat().st_size / 2**20:.1f} MiB")
+
+
+def _fetch_weights(text: str) -> None:
+    """Let each model named in `--model` fetch what it can; the others are only checked."""
+    from editar_bench.model_names import parse_models
+    from editar_bench.registry import MODELS
+
+    good = True
+    for ref in parse_models(text):
+        fetch = getattr(MODELS.get(ref.base), "prepare", None)
+        for path in fetch(**ref.settings) if fetch else ():
+            typer.echo(f"weights {ref.base}: {path}")
+        good &= bool(fetch) or _check_model(ref.base)
+    if not good:
+        raise typer.Exit(1)
 
 
 def _prepare_task(key: str) -> bool:

@@ -1,4 +1,4 @@
-"""`editar-scenes`: our EditAR, trained on the scenes, with the task strings of the published one."""
+"""`editar-scenes`: our EditAR, trained on the scenes. `editar`: the published one, from its released weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from editar_bench.contracts import Context
+from editar_bench.errors import UserError
 from editar_bench.types import Capability, Example, Generation, Settings, Task
 from models.adapters.common import (
     NATIVE,
@@ -18,6 +19,16 @@ from models.adapters.common import (
     quiet,
     whole,
 )
+from models.editar.released import (
+    CODEC,
+    TEXT_ENCODER,
+    TRANSFORMER,
+    fetch,
+    fetch_text_encoder,
+    find_text_encoder,
+    find_weights,
+    fingerprint,
+)
 from models.editar.templates import prompt_for
 from models.weights_manifest import WEIGHTS, checked
 
@@ -27,7 +38,9 @@ if TYPE_CHECKING:
 # Chosen on the validation split among guidance 1, 2, 3 and temperature 0.3, 1.0 (published: 3.0 and 1.0).
 GUIDANCE = 2.0
 TEMPERATURE = 0.3
-# As published.
+# As published (arXiv 2501.04699; its README and sampling script).
+RELEASED_GUIDANCE = 3.0
+RELEASED_TEMPERATURE = 1.0
 TOP_K = 1000
 TOP_P = 1.0
 
@@ -48,12 +61,7 @@ class EditarScenes:
         top_k: int = TOP_K,
         top_p: float = TOP_P,
     ) -> None:
-        self.settings: Settings = {
-            "guidance": number("guidance", guidance, 1.0),
-            "temperature": number("temperature", temperature, 0.01),
-            "top_k": whole("top_k", top_k, 0),
-            "top_p": number("top_p", top_p, 0.0, 1.0),
-        }
+        self.settings = _settings(guidance, temperature, top_k, top_p)
         self._root: Path = WEIGHTS
         self.fingerprint: Mapping[str, str] = checked(self._root, ["editar", "codec", "text"])
         self._editar: EditAR | None = None
@@ -80,3 +88,96 @@ class EditarScenes:
             **self.settings,
         )
         return generations(pictures, started)
+
+
+class Editar:
+    """The published EditAR at 512 x 512, from `editar_release.pt`, `vq_ds16_t2i.pt` and Flan-T5-XL.
+
+    `weights`, `codec` and `text` are local copies (a file each, a folder for the text encoder) or
+    names of repositories on the Hugging Face hub. Conditions must be square; they are scaled to
+    512, and the pictures back.
+    """
+
+    name = "editar"
+    kind: Literal["measured"] = "measured"
+    ceiling = "codec-released"  # a row nobody makes yet: better no gap than one to another decoder
+    capabilities: ClassVar[Mapping[Task, Capability]] = everywhere(NATIVE)
+    batch_size = 4
+
+    def __init__(
+        self,
+        weights: str = TRANSFORMER.hub,
+        codec: str = CODEC.hub,
+        text: str = TEXT_ENCODER,
+        guidance: float = RELEASED_GUIDANCE,
+        temperature: float = RELEASED_TEMPERATURE,
+        top_k: int = TOP_K,
+        top_p: float = TOP_P,
+    ) -> None:
+        self.settings = _settings(guidance, temperature, top_k, top_p)
+        self._files = (
+            find_weights(TRANSFORMER, weights),
+            find_weights(CODEC, codec),
+            find_text_encoder(text),
+        )
+        self.fingerprint: Mapping[str, str] = fingerprint(*self._files)
+        self._editar: EditAR | None = None
+
+    @staticmethod
+    def prepare(
+        weights: str = TRANSFORMER.hub, codec: str = CODEC.hub, text: str = TEXT_ENCODER
+    ) -> list[Path]:
+        """Fetch what is not here, convert it to safetensors and note the checksums."""
+        return [
+            fetch(TRANSFORMER, weights),
+            fetch(CODEC, codec),
+            fetch_text_encoder(text),
+        ]
+
+    def setup(self, context: Context) -> None:
+        """Load the three networks; transformer and text encoder in bfloat16 where a GPU runs them, as published."""
+        import torch
+
+        from models.editar.pipeline import EditAR
+
+        device = torch.device(context.device)
+        if self._editar is None or self._editar.device != device:
+            dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+            with quiet():
+                self._editar = EditAR.from_released(*self._files, device, dtype)
+
+    def generate(self, batch: Sequence[Example], seeds: Sequence[int]) -> list[Generation]:
+        """One picture an example, of the size of its condition."""
+        from models.editar.pictures import fit
+
+        assert self._editar is not None, "setup comes first"
+        started = time.perf_counter()
+        _check_square(batch)
+        side = self._editar.codec.config.image_size
+        pictures = self._editar.edit(
+            [fit(example.condition, side) for example in batch],
+            [prompt_for(example.task, example.prompt) for example in batch],
+            seeds,
+            **self.settings,
+        )
+        sizes = [len(example.condition) for example in batch]
+        return generations([fit(p, size) for p, size in zip(pictures, sizes, strict=True)], started)
+
+
+def _settings(guidance: float, temperature: float, top_k: int, top_p: float) -> Settings:
+    return {
+        "guidance": number("guidance", guidance, 1.0),
+        "temperature": number("temperature", temperature, 0.01),
+        "top_k": whole("top_k", top_k, 0),
+        "top_p": number("top_p", top_p, 0.0, 1.0),
+    }
+
+
+def _check_square(batch: Sequence[Example]) -> None:
+    for example in batch:
+        height, width = example.condition.shape[:2]
+        if height != width:
+            raise UserError(
+                f"editar makes square pictures, but the condition of sample {example.id} is "
+                f"{width}x{height}; crop the data set's pictures or leave the model out"
+            )

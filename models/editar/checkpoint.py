@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,33 +24,47 @@ TRAINING_ONLY = "alignment."  # the distillation convolution, which inference do
 USAGE_KEY = "quantize.codebook_used"  # a training statistic that our own files leave out
 
 
-def load_transformer(path: Path | str, config: Mapping[str, Any]) -> Transformer:
-    """Load a transformer from .safetensors or .pt: float32, eval mode, on the CPU.
+def load_transformer(
+    path: Path | str,
+    config: Mapping[str, Any],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Transformer:
+    """Load a transformer from .safetensors or .pt, in eval mode.
+
+    The file is mapped into memory and each tensor goes to its device and type by itself, so that
+    there is never a second copy of the whole.
 
     Args:
         path: the weights.
         config: the `transformer` object of a config.json.
+        device: where to.
+        dtype: of all weights.
     """
     state = {k: v for k, v in read_state(path).items() if not k.startswith(TRAINING_ONLY)}
     with torch.device("meta"):
         model = Transformer(TransformerConfig.from_dict(config))
-    _fill(model, state, path)
+    _fill(model, state, path, device, dtype)
     model.reset_rotary()
+    model.rotary = model.rotary.to(device)
     return model
 
 
-def load_codec(path: Path | str, config: Mapping[str, Any]) -> Codec:
-    """Load a codec from .safetensors or .pt: float32, eval mode, on the CPU.
+def load_codec(
+    path: Path | str, config: Mapping[str, Any], device: torch.device | str = "cpu"
+) -> Codec:
+    """Load a codec from .safetensors or .pt: float32 (rounding flips codes), eval mode.
 
     Args:
         path: the weights.
         config: the `vq` object of a config.json.
+        device: where to.
     """
     state = read_state(path)
     state.setdefault(USAGE_KEY, torch.full((USAGE_WINDOW,), -1.0))
     with torch.device("meta"):
         model = Codec(CodecConfig.from_dict(config))
-    _fill(model, state, path)
+    _fill(model, state, path, device, torch.float32)
     return model
 
 
@@ -60,6 +75,8 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
         raise UserError(f"weights: there is no file {path}; train the model or fetch its weights")
     try:
         content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    except UserError:
+        raise
     except Exception as error:  # corrupt files raise almost anything
         raise UserError(
             f"weights: {path} cannot be read and is corrupt or no weights file; fetch it again"
@@ -99,7 +116,16 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 def _read_pickle(path: Path) -> dict[str, Any]:
     # The published trainers store argparse settings beside the weights; nothing else is let in.
     with torch.serialization.safe_globals([argparse.Namespace]):
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
+        if not zipfile.is_zipfile(path):  # the format before torch 1.6 cannot be mapped
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
+        foreign = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        if foreign:
+            raise UserError(
+                f"weights: {path} cannot be read because it holds objects of {', '.join(foreign)}, "
+                "whose loading could run code; save its tensors alone and name that file"
+            )
+        # Mapped: an optimizer that lies beside the weights is never read.
+        return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
 
 
 def _plain(key: str) -> str:
@@ -108,7 +134,13 @@ def _plain(key: str) -> str:
     return key
 
 
-def _fill(model: nn.Module, state: dict[str, Tensor], path: Path | str) -> None:
+def _fill(
+    model: nn.Module,
+    state: dict[str, Tensor],
+    path: Path | str,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> None:
     """Put tensors into a model on the meta device, after an exact check of names and shapes."""
     wanted = model.state_dict()
     problems = [
@@ -125,7 +157,9 @@ def _fill(model: nn.Module, state: dict[str, Tensor], path: Path | str) -> None:
             f"weights: {path} does not fit its configuration ({found}); "
             "use the config.json that belongs to the file"
         )
-    model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+    for key in wanted:
+        state[key] = state[key].to(device, dtype)
+    model.load_state_dict(state, assign=True)
     model.eval()
 
 

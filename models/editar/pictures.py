@@ -21,3 +21,21 @@ def to_pictures(images: Tensor) -> list[Picture]:
     """Float (B, 3, H, W), clamped to [-1, 1], to uint8 (H, W, 3) pictures, rounded."""
     levels = (images.float().clamp(-1, 1) + 1) * 127.5
     return list(levels.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy())
+
+
+def fit(picture: Picture, side: int) -> Picture:
+    """Scale the short side to `side` (Lanczos) and cut out the middle: uint8 (side, side, 3).
+
+    As published for training and sampling alike (EditAR's data sets, arXiv 2501.04699); a picture
+    that has the size is returned as it is.
+    """
+    height, width = picture.shape[:2]
+    if (height, width) == (side, side):
+        return picture
+    from PIL import Image
+
+    scale = side / min(height, width)
+    size = (max(side, round(width * scale)), max(side, round(height * scale)))
+    scaled = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    top, left = (size[1] - side) // 2, (size[0] - side) // 2
+    return np.ascontiguousarray(scaled[top : top + side, left : left + side])

@@ -12,6 +12,7 @@ import torch
 
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
+from models.editar import released
 from models.editar.checkpoint import load_codec, load_transformer
 from models.editar.codec import Codec
 from models.editar.pictures import to_pictures, to_tensor
@@ -57,6 +58,24 @@ class EditAR:
             codec=codec.to(device),
             text=text.to(device, dtype),
             transformer=transformer.to(device, dtype),
+            device=torch.device(device),
+        )
+
+    @classmethod
+    def from_released(
+        cls,
+        transformer: Path,
+        codec: Path,
+        text: Path,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> EditAR:
+        """Load the published files, or what `models.editar.released` made of them."""
+        loaded = load_transformer(transformer, released.TRANSFORMER.config, device, dtype)
+        return cls(
+            codec=load_codec(codec, released.CODEC.config, device),
+            text=load_text_encoder(text, loaded.config.cls_token_num, dtype).to(device),
+            transformer=loaded,
             device=torch.device(device),
         )
 

@@ -56,15 +56,21 @@ class TextEncoder(nn.Module):
         return features.to(device if device is not None else place)
 
 
-def load_text_encoder(folder: Path | str, slots: int | None = None) -> TextEncoder:
-    """Load an encoder in float32 and eval mode.
+def load_text_encoder(
+    folder: Path | str, slots: int | None = None, dtype: torch.dtype = torch.float32
+) -> TextEncoder:
+    """Load an encoder in eval mode, on the CPU.
 
     Args:
         folder: a published Flan-T5 folder or one of ours.
         slots: text length; by default what the tokenizer's configuration says.
+        dtype: of the weights.
     """
+    import transformers
     from transformers import T5EncoderModel, T5Tokenizer
 
+    # Renamed in version 5, which remarks on the old name.
+    wanted = {"dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype": dtype}
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"text encoder: no config.json in {folder}; name a folder of a T5 encoder")
@@ -72,7 +78,7 @@ def load_text_encoder(folder: Path | str, slots: int | None = None) -> TextEncod
         with _no_progress_bar():
             tokenizer = T5Tokenizer.from_pretrained(str(folder), local_files_only=True)
             encoder, info = T5EncoderModel.from_pretrained(
-                str(folder), local_files_only=True, output_loading_info=True
+                str(folder), local_files_only=True, output_loading_info=True, **wanted
             )
     except Exception as error:  # every library underneath raises its own kind
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
@@ -85,7 +91,7 @@ def load_text_encoder(folder: Path | str, slots: int | None = None) -> TextEncod
             f"such as {sorted(info['missing_keys'])[0]}; fetch them again"
         )
     encoder.requires_grad_(False)
-    return TextEncoder(encoder.float(), tokenizer, slots or tokenizer.model_max_length).eval()
+    return TextEncoder(encoder.to(dtype), tokenizer, slots or tokenizer.model_max_length).eval()
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> bytes:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+from fractions import Fraction
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from editar_bench.errors import UserError
 from models.editar.checkpoint import load_codec, load_transformer, save_half
+from tests.models.editar.released import write_codec, write_transformer
 
 
 @pytest.fixture
@@ -43,6 +45,54 @@ def test_published_trainer_file(tmp_path, state, config, transformer):
     model = load_transformer(tmp_path / "weights.pt", config)
     assert same(model, transformer)
     assert not model.training and {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_settings_and_optimizer_may_lie_beside_the_weights(tmp_path):
+    small = {"dim": 32, "n_layer": 1, "n_head": 2, "block_size": 16, "vocab_size": 32}
+    write_transformer(tmp_path / "weights.pt", small)
+    content = torch.load(tmp_path / "weights.pt", weights_only=False)
+    assert isinstance(content["args"], argparse.Namespace) and content["optimizer"]["state"]
+    model = load_transformer(tmp_path / "weights.pt", small)
+    assert torch.equal(model.norm.weight, content["model"]["norm.weight"])
+    codec = {"ch": 32, "ch_mult": [1, 1], "z_channels": 32, "codebook_size": 8}
+    write_codec(tmp_path / "codec.pt", codec)
+    assert load_codec(tmp_path / "codec.pt", codec).config.codebook_size == 8
+
+
+def test_files_are_mapped_and_never_read_twice(tmp_path, state, config, monkeypatch):
+    exact = {key: value.float() for key, value in state.items()}
+    torch.save({"model": exact}, tmp_path / "weights.pt")
+    load, seen = torch.load, {}
+
+    def spy(path, **arguments):
+        seen.update(arguments, loaded=load(path, **arguments))
+        return seen["loaded"]
+
+    monkeypatch.setattr(torch, "load", spy)
+    model = load_transformer(tmp_path / "weights.pt", config)
+    assert seen["mmap"] and seen["weights_only"]
+    mapped = {value.data_ptr() for value in seen["loaded"]["model"].values()}
+    assert {value.data_ptr() for value in model.state_dict().values()} == mapped
+
+
+def test_loading_in_another_precision(tmp_path, golden, config, transformer):
+    path = golden["folder"] / "transformer.safetensors"
+    model = load_transformer(path, config, dtype=torch.bfloat16)
+    assert {value.dtype for value in model.state_dict().values()} == {torch.bfloat16}
+    assert model.rotary.dtype == torch.float32 and torch.equal(model.rotary, transformer.rotary)
+
+
+def test_the_format_before_zip_files(tmp_path, state, config, transformer):
+    path = tmp_path / "weights.pt"
+    torch.save({"model": state}, path, _use_new_zipfile_serialization=False)
+    assert same(load_transformer(path, config), transformer)
+
+
+def test_a_foreign_class_is_refused_by_name(tmp_path, state, config):
+    content = {"model": state, "args": argparse.Namespace(lr=1e-4), "where": Fraction(1, 2)}
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"holds objects of fractions\.Fraction, whose loading"):
+        load_transformer(tmp_path / "weights.pt", config)
 
 
 def test_code_in_a_file_is_never_run(tmp_path, config):
