@@ -41,8 +41,8 @@ class Compared(WithReleased):
         """The two pictures that are compared; raises `Undefined` where there is no value."""
         raise NotImplementedError
 
-    def compare(self, pairs: Sequence[Pair]) -> list[float]:
-        """One value a pair."""
+    def compare(self, pairs: Sequence[Pair]) -> Sequence[float | Undefined]:
+        """One value a pair, or why it has none."""
         raise NotImplementedError
 
     def score(self, examples: Sequence[Example], images: Sequence[Picture]) -> list[Score]:
@@ -50,10 +50,7 @@ class Compared(WithReleased):
         pairs = [self._try_pair(e, image) for e, image in zip(examples, images, strict=True)]
         defined = [pair for pair in pairs if not isinstance(pair, Undefined)]
         values = iter(self.compare(defined) if defined else ())
-        return [
-            self._undefined(pair) if isinstance(pair, Undefined) else self._defined(next(values))
-            for pair in pairs
-        ]
+        return [self._scored(p if isinstance(p, Undefined) else next(values)) for p in pairs]
 
     def _try_pair(self, example: Example, image: Picture) -> Pair | Undefined:
         try:
@@ -61,9 +58,8 @@ class Compared(WithReleased):
         except Undefined as reason:
             return reason
 
-    def _undefined(self, reason: Undefined) -> Score:
-        info = self.info
-        return Score(metric=info.name, protocol=info.protocol, value=None, reason=str(reason))
-
-    def _defined(self, value: float) -> Score:
-        return Score(metric=self.info.name, protocol=self.info.protocol, value=float(value))
+    def _scored(self, value: float | Undefined) -> Score:
+        name, protocol = self.info.name, self.info.protocol
+        if isinstance(value, Undefined):
+            return Score(metric=name, protocol=protocol, value=None, reason=str(value))
+        return Score(metric=name, protocol=protocol, value=float(value))

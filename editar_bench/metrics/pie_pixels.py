@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from editar_bench.metrics._base import Undefined
 from editar_bench.metrics._pie import PieComparison
 from editar_bench.metrics._released import Pair
 
@@ -19,12 +20,11 @@ class _Mse(PieComparison):
 
 
 class _Psnr(PieComparison):
-    KIND = ("pie_psnr", "pie.psnr", "dB", "higher", "PSNR, infinite for equal pictures")
+    KIND = ("pie_psnr", "pie.psnr", "dB", "higher", "PSNR")
 
-    def compare(self, pairs: Sequence[Pair]) -> list[float]:
-        """Decibels; inf for equal pictures, as published."""
-        errors = [frame_error(*pair) for pair in pairs]
-        return [-10 * float(np.log10(error)) if error else float("inf") for error in errors]
+    def compare(self, pairs: Sequence[Pair]) -> list[float | Undefined]:
+        """Decibels; equal pictures, whose published value is infinite, are counted and not averaged."""
+        return [_decibels(frame_error(*pair)) for pair in pairs]
 
 
 class PieMseUnedit(_Mse, region="unedit"):
@@ -49,6 +49,12 @@ class PiePsnr(_Psnr, region="frame"):
 
 class PiePsnrEdit(_Psnr, region="edit"):
     """Inside the mask."""
+
+
+def _decibels(error: float) -> float | Undefined:
+    if not error:
+        return Undefined("source and result are equal there; the published PSNR is infinite")
+    return -10 * float(np.log10(error))
 
 
 def frame_error(*pair: np.ndarray) -> float:

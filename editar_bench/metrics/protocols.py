@@ -18,7 +18,7 @@ _REGIONS: Final = {
     ".edit": "both pictures times the mask, black pixels counted",
 }
 _PIE: Final = {
-    "pie.psnr": "torchmetrics PSNR, data range 1, inf for equal pictures",
+    "pie.psnr": "torchmetrics PSNR, data range 1 (infinite for equal pictures, which are left out)",
     "pie.mse": "mean squared difference in [0, 1]",
     "pie.ssim": "torchmetrics SSIM before 1.5 (borders not counted), data range 1",
     "pie.lpips.squeeze": "LPIPS of SqueezeNet 1.1, pictures in [-1, 1]",
