@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from editar_bench.errors import MissingWeights, UserError
 WEIGHTS = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
 _RECORDS = (".training.json", ".png")  # logs and curves: no model reads them
-# The key of a network's config.json that names the weights it was trained with -> where those lie.
-_PARTNERS = {"codec_sha256": "codec/codec.safetensors", "text_sha256": "text/model.safetensors"}
+_DECODER = ("decoder.", "post_quant_conv.")  # tensors of a codec that no code depends on
 _MEND = "fetch the repository's files again or run `editar-bench train all`"
 
 
@@ -49,24 +48,58 @@ def checked(root: Path, names: Sequence[str]) -> dict[str, str]:
                     f"The weights file {root / path} is damaged (its checksum is not the one in "
                     f"{MANIFEST}); {_MEND}."
                 )
-        _check_partners(root, name, listed)
+        _check_partners(root, name)
         found |= inside
     return found
 
 
-def _check_partners(root: Path, name: str, listed: Mapping[str, str]) -> None:
+def partners(root: Path) -> dict[str, str]:
+    """What a generator's config.json says of the codec and the text encoder it was trained with.
+
+    The codec is known by what makes its codes: its decoder may be trained longer.
+
+    Raises:
+        UserError: a file is missing or is no safetensors file.
+    """
+    return {
+        "codes_sha256": _tensors_sha256(root / "codec" / "codec.safetensors", _DECODER),
+        "text_sha256": _tensors_sha256(root / "text" / "model.safetensors"),
+    }
+
+
+def _check_partners(root: Path, name: str) -> None:
     """Refuse a network beside another codec or text encoder than it was trained with; it may not name them."""
     path = root / name / "config.json"
-    if not path.is_file():
+    named = _read_json(path) if path.is_file() else {}
+    if "codes_sha256" not in named:
         return
-    config = _read_json(path)
-    for key, partner in _PARTNERS.items():
-        if key in config and config[key] != listed.get(partner):
+    for key, there in partners(root).items():
+        if named[key] != there:
+            partner = "codec" if key.startswith("codes") else "text encoder"
             raise UserError(
-                f"The weights in {root / name} were trained with another {root / partner} than the "
-                f"one that is there; train {name} again (`editar-bench train {name}`) or restore "
-                "the one it was trained with."
+                f"The weights in {root / name} were trained with another {partner} than the one in {root}; "
+                f"train {name} again (`editar-bench train {name}`) or restore the one it was trained with."
             )
+
+
+def _tensors_sha256(path: Path, without: tuple[str, ...] = ()) -> str:
+    """A hash of a safetensors file's tensors by name, but for those whose name begins with `without`.
+
+    Read by hand (eight bytes of length, a JSON header, the data), because importing a reader takes longer than this.
+    """
+    try:
+        content = path.read_bytes()
+        start = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:start])
+        header.pop("__metadata__", None)
+        digest = hashlib.sha256()
+        for name in sorted(name for name in header if not name.startswith(without or ("\0",))):
+            first, last = header[name].pop("data_offsets")
+            digest.update(json.dumps([name, header[name]]).encode())
+            digest.update(memoryview(content)[start + first : start + last])
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise UserError(f"The weights file {path} cannot be read ({error}); {_MEND}.") from error
+    return digest.hexdigest()
 
 
 def _read(root: Path) -> dict[str, str]:

@@ -10,13 +10,14 @@ from models.training.bank import Bank, open_bank
 from models.training.trainer import Recipe
 
 SHARES = {  # of the minutes of `train all`; measured needs, rounded
-    "codec": 0.27,
+    "codec": 0.22,
     "text": 0.04,
     "segmenter": 0.08,
     "depth": 0.04,
     "clip": 0.06,
     "teacher": 0.03,
     "editar": 0.32,
+    "decoder": 0.05,
     "vae": 0.06,
     "instruct-pix2pix": 0.10,
 }
@@ -49,6 +50,8 @@ class Campaign:
             return self.judges
         if name == "vae":  # its only user ships it
             return self.weights / "instruct-pix2pix" / "vae"
+        if name == "decoder":  # a part of the codec
+            return self.weights / "codec"
         return self.runs / name if name == "teacher" else self.weights / name
 
     def tokenizer(self) -> bytes:
@@ -86,6 +89,14 @@ def _codec(campaign: Campaign) -> Recipe:
     from models.training.settings import CODEC
 
     return CodecRecipe(CODEC, campaign.bank("train"), campaign.bank("validation"))
+
+
+def _decoder(campaign: Campaign) -> Recipe:
+    from models.training.decoder_recipe import DecoderRecipe
+    from models.training.settings import CODEC
+
+    banks = campaign.bank("train"), campaign.bank("validation")
+    return DecoderRecipe(CODEC, *banks, campaign.folder("codec"))
 
 
 def _text(campaign: Campaign) -> Recipe:
@@ -149,6 +160,7 @@ def _instruct_pix2pix(campaign: Campaign) -> Recipe:
 
 _RECIPES: dict[str, Callable[[Campaign], Recipe]] = {
     "codec": _codec,
+    "decoder": _decoder,
     "text": _text,
     "segmenter": _segmenter,
     "depth": _depth,

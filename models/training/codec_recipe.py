@@ -86,13 +86,9 @@ class CodecRecipe:
             quantize = module.multiscale if use_pyramid else None
             quantized = quantize(latents, module.quantize) if quantize else module.quantize(latents)
             restored, quantizer_loss = module.reconstruct(quantized.features_BCHW), quantized.loss
-        error = restored - images
-        picture_loss = (weight * (error.abs() + 2 * error.square())).sum() / (3 * weight.sum())
-        parts = {
-            "picture": float(picture_loss.detach()),
-            "quantizer": float(quantizer_loss.detach()),
-        }
-        return picture_loss + QUANTIZER_WEIGHT * quantizer_loss, parts
+        pictures = picture_loss(restored, images, weight)
+        parts = {"picture": float(pictures.detach()), "quantizer": float(quantizer_loss.detach())}
+        return pictures + QUANTIZER_WEIGHT * quantizer_loss, parts
 
     def _revive(self, module: Codec, clock: Clock, generator: torch.Generator) -> None:
         """Fill the codebook from latents when quantization starts, and its dead codes from then on."""
@@ -149,6 +145,12 @@ class CodecRecipe:
         (folder / "config.json").write_text(
             json.dumps({"vq": asdict(self.config)}, indent=1) + "\n"
         )
+
+
+def picture_loss(restored: Tensor, images: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of L1 + 2 L2 of pictures (B, 3, H, W) under pixel weights (B, 1, H, W)."""
+    error = restored - images
+    return (weight * (error.abs() + 2 * error.square())).sum() / (3 * weight.sum())
 
 
 def psnr(a: Tensor, b: Tensor) -> float:

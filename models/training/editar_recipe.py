@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from models.training.data import condition, grid, pick, rgb
 from models.training.teacher_recipe import WIDTH as TEACHER_WIDTH
 from models.training.teacher_recipe import Teacher
 from models.training.trainer import Clock
+from models.weights_manifest import partners
 
 SHARES = {Task.EDIT: 0.55, Task.DEPTH: 0.15, Task.EDGE: 0.15, Task.SEGMENTATION: 0.15}  # published
 _TASKS = tuple(SHARES)
@@ -93,7 +93,7 @@ class EditARRecipe:
         *,
         device: str = "cpu",
         learning_rate: float = 1.5e-3,
-        batch_size: int = 16,
+        batch_size: int = 8,  # small: at these budgets the number of steps is what counts
     ) -> None:
         self.config, self.train, self.validation = config, train, validation
         self.learning_rate, self.batch_size, self.device = learning_rate, batch_size, device
@@ -103,7 +103,7 @@ class EditARRecipe:
             "distillation_weight": DISTILLATION_WEIGHT if teacher_file else 0.0,
         }
         self.codec, self.text = _frozen(weights_root, device, config.cls_token_num)
-        self.companions = _companions(weights_root)
+        self.companions = {"codec": "../codec", "text": "../text", **partners(weights_root)}
         self.teacher: Teacher | None = None
         if teacher_file is not None:
             self.teacher = Teacher().to(device).eval()
@@ -240,10 +240,3 @@ def _frozen(root: Path, device: str, slots: int) -> tuple[Codec, TextEncoder]:
     codec = load_codec(root / "codec" / "codec.safetensors", config)
     text = load_text_encoder(root / "text", slots)
     return codec.to(device).requires_grad_(False), text.to(device)
-
-
-def _companions(root: Path) -> dict[str, str]:
-    """Where the codec and the text encoder of these codes and features lie, and which ones they are."""
-    files = {"codec": "codec/codec.safetensors", "text": "text/model.safetensors"}
-    sums = {f"{k}_sha256": sha256((root / f).read_bytes()).hexdigest() for k, f in files.items()}
-    return {"codec": "../codec", "text": "../text", **sums}

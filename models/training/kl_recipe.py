@@ -22,7 +22,7 @@ from editar_bench.errors import UserError
 from editar_bench.types import Picture
 from models.editar.pictures import to_pictures
 from models.training.bank import Bank
-from models.training.codec_recipe import psnr
+from models.training.codec_recipe import picture_loss, psnr
 from models.training.data import (
     CONDITION_SHARE,
     CONDITIONS,
@@ -88,11 +88,11 @@ class KLRecipe:
         images, weight = images.to(device), weight.to(device)
         posterior = module.encode(images).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(device)
-        error = module.decode(posterior.mean + posterior.std * noise).sample - images
-        picture_loss = (weight * (error.abs() + 2 * error.square())).sum() / (3 * weight.sum())
+        restored = module.decode(posterior.mean + posterior.std * noise).sample
+        pictures = picture_loss(restored, images, weight)
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
-        parts = {"picture": float(picture_loss.detach()), "kl": float(divergence.detach())}
-        return picture_loss + KL_WEIGHT * divergence, parts
+        parts = {"picture": float(pictures.detach()), "kl": float(divergence.detach())}
+        return pictures + KL_WEIGHT * divergence, parts
 
     def validate(self, module: AutoencoderKL) -> dict[str, float]:
         """PSNR of the round trip, whole and on objects, per kind of picture; spread of the latents."""

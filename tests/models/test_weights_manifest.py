@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from editar_bench.errors import MissingWeights, UserError
-from models.weights_manifest import checked, write_manifest
+from models.weights_manifest import checked, partners, write_manifest
 
 
 @pytest.fixture
@@ -73,39 +76,58 @@ def test_unreadable_manifest(root, content):
 @pytest.fixture
 def trained(tmp_path):
     """A network that names its codec and text encoder, beside them."""
-    for name in ("codec/codec.safetensors", "text/model.safetensors", "editar/editar.safetensors"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(name)
-    names = {"codec_sha256": "codec/codec.safetensors", "text_sha256": "text/model.safetensors"}
-    config = {key: hashlib.sha256(name.encode()).hexdigest() for key, name in names.items()}
-    (tmp_path / "editar" / "config.json").write_text(json.dumps(config))
+    _write(tmp_path / "codec" / "codec.safetensors", **{"encoder.w": 1.0, "decoder.w": 2.0})
+    _write(tmp_path / "text" / "model.safetensors", w=3.0)
+    (tmp_path / "editar").mkdir()
+    (tmp_path / "editar" / "config.json").write_text(json.dumps(partners(tmp_path)))
     write_manifest(tmp_path)
     return tmp_path
 
 
+def _write(path, **values):
+    path.parent.mkdir(exist_ok=True)
+    tensors = {name: np.full(3, value, np.float16) for name, value in values.items()}
+    save_file(tensors, path, metadata={"written": str(time.time_ns())})
+
+
 def test_weights_beside_what_they_were_trained_with(trained):
-    assert len(checked(trained, ["editar", "codec", "text"])) == 4
+    assert len(checked(trained, ["editar", "codec", "text"])) == 3
 
 
-@pytest.mark.parametrize("partner", ["codec/codec.safetensors", "text/model.safetensors"])
-def test_weights_beside_another_codec_or_text_encoder(trained, partner):
-    (trained / partner).write_text("trained longer")
+@pytest.mark.parametrize(
+    ("path", "values", "partner"),
+    [
+        ("codec/codec.safetensors", {"encoder.w": 1.5, "decoder.w": 2.0}, "codec"),
+        ("codec/codec.safetensors", {"encoder.v": 1.0, "decoder.w": 2.0}, "codec"),
+        ("text/model.safetensors", {"w": 3.5}, "text encoder"),
+    ],
+)
+def test_weights_beside_another_codec_or_text_encoder(trained, path, values, partner):
+    _write(trained / path, **values)
     write_manifest(trained)
-    message = rf"editar were trained with another .*{partner} than .* train editar again .* restore"
+    message = rf"editar were trained with another {partner} than .* train editar again .* restore"
     with pytest.raises(UserError, match=message) as caught:
         checked(trained, ["editar", "codec", "text"])
     assert not isinstance(caught.value, MissingWeights)  # never left out without a word
-    assert set(checked(trained, [partner.partition("/")[0]])) == {partner}
+    assert set(checked(trained, [path.partition("/")[0]])) == {path}
 
 
-def test_weights_whose_codec_is_gone(trained):
-    (trained / "codec" / "codec.safetensors").unlink()
+def test_the_same_codes_through_a_decoder_that_was_trained_longer(trained):
+    _write(trained / "codec" / "codec.safetensors", **{"encoder.w": 1.0, "decoder.w": 2.5})
     write_manifest(trained)
-    with pytest.raises(UserError, match="trained with another"):
+    assert len(checked(trained, ["editar", "codec"])) == 2
+
+
+@pytest.mark.parametrize("content", [None, b"", b"12345678{", bytes(8) + b"{}"])
+def test_weights_whose_codec_is_gone_or_no_safetensors(trained, content):
+    path = trained / "codec" / "codec.safetensors"
+    path.unlink() if content is None else path.write_bytes(content)
+    write_manifest(trained)
+    with pytest.raises(UserError, match=r"codec\.safetensors cannot be read|another codec"):
         checked(trained, ["editar"])
 
 
 def test_weights_that_name_nothing_are_accepted(trained):
     (trained / "editar" / "config.json").write_text("{}")
     write_manifest(trained)
-    assert len(checked(trained, ["editar"])) == 2
+    assert len(checked(trained, ["editar"])) == 1

@@ -75,6 +75,14 @@ def make_codec(bank, **_):
     return CodecRecipe(config, bank, bank, batch_size=6)
 
 
+def make_decoder(bank, tmp_path, **_):
+    from models.training.decoder_recipe import DecoderRecipe
+
+    codec = make_codec(bank)
+    codec.export(codec.build(), tmp_path)
+    return DecoderRecipe(codec.config, bank, bank, tmp_path)
+
+
 def make_text(bank, tokenizer, tmp_path, **_):
     from models.training.text_recipe import TextRecipe
 
@@ -128,7 +136,7 @@ def make_instruct_pix2pix(bank, weights, **_):
 
 
 MAKERS = [
-    make_codec, make_text, make_segmenter, make_depth, make_clip, make_teacher, make_editar,
+    make_codec, make_decoder, make_text, make_segmenter, make_depth, make_clip, make_teacher, make_editar,
     make_vae, make_instruct_pix2pix,
 ]  # fmt: skip
 
@@ -166,6 +174,24 @@ def test_one_step_in_bf16_is_near_the_one_in_float32(make, bank, tokenizer, weig
         loss.backward()
         losses.append(float(loss.detach()))
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_decoder_trains_without_touching_a_code(bank, tmp_path):
+    recipe = make_decoder(bank, tmp_path)
+    module = recipe.build().train()
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    images = mixed_batch(bank, 6, torch.Generator().manual_seed(0))[0]
+    codes, pyramid = module.encode(images), module.encode_multiscale(images)
+    optimizers = trainer_module.make_optimizers(module, recipe, "cpu")
+    for step in range(2):  # plain codes, then a pyramid
+        generator = torch.Generator().manual_seed(step)
+        recipe.loss(module, Clock(step=step, share=0.5), generator)[0].backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    moved = {k for k, v in module.state_dict().items() if not torch.equal(v, before[k])}
+    assert moved and all(k.startswith(("decoder.", "post_quant_conv.")) for k in moved)
+    assert torch.equal(module.encode(images), codes)
+    assert all(map(torch.equal, module.encode_multiscale(images), pyramid))
 
 
 def test_generators_stay_within_the_budget(bank, weights):
