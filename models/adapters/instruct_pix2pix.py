@@ -26,7 +26,7 @@ class InstructPix2PixScenes:
 
     name = "instruct-pix2pix-scenes"
     kind: Literal["measured"] = "measured"
-    ceiling = "codec-kl"  # its own decoder's row, which does not exist yet: no gap rather than a wrong one
+    ceiling = "codec-kl"  # its own decoder's row
     capabilities: ClassVar[Mapping[Task, Capability]] = {
         Task.EDIT: NATIVE,
         Task.DEPTH: Capability(how=How.NO, reason=_UNTRAINED.format("depth map")),
