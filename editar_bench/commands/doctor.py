@@ -17,6 +17,7 @@ def doctor(out: options.Out = options.DEFAULT_OUT) -> None:
     from editar_bench import provenance
     from editar_bench.devices import resolve_device
     from editar_bench.errors import UserError
+    from editar_bench.suites import choose_suite
 
     typer.echo(f"editar-bench {_flat(provenance.code_version())}")
     try:
@@ -27,8 +28,9 @@ def doctor(out: options.Out = options.DEFAULT_OUT) -> None:
         typer.echo(f"machine  {error}")
     good = _packages()
     _disk(out)
+    needed = {f"model {name}" for name in choose_suite(None, None).models}
     for name, problem in _tasks() + _models():
-        good &= not problem
+        good &= not problem or (name.startswith("model ") and name not in needed)
         typer.echo(f"{'missing' if problem else 'ok':<8} {name}{': ' + problem if problem else ''}")
     if not good:
         raise typer.Exit(1)

@@ -22,8 +22,8 @@ from models.editar.transformer import Transformer
 
 __all__ = ["SamplerSettings", "sample", "uniforms_for"]
 
-# A pass with a few rows costs hardly more than one with a single row, a pass with many does. Best
-# of 1, 2, 4, 8, 16 for one picture and for sixteen on two CPU cores.
+# A pass with a few rows costs hardly more than one with a single row, a pass with many does. Chosen
+# among 1 to 16, for one picture and for sixteen, by time on one core of a busy machine.
 WINDOW, LEAST_WINDOW = 8, 2
 
 _Key = tuple[object, ...]
