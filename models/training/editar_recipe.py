@@ -31,6 +31,7 @@ from models.editar.text import TextEncoder, load_text_encoder
 from models.editar.transformer import Transformer, joint_dropout
 from models.training.bank import Bank
 from models.training.data import condition, grid, pick, rgb
+from models.training.pointing import heads_at_condition, point
 from models.training.teacher_recipe import WIDTH as TEACHER_WIDTH
 from models.training.teacher_recipe import Teacher
 from models.training.trainer import Clock
@@ -120,8 +121,9 @@ class EditARRecipe:
         self._validation_edits = visible_edits(validation)[:_VALIDATION_EDITS]
 
     def build(self) -> nn.Module:
-        """A fresh transformer, with the alignment convolution if there is a teacher."""
+        """A fresh transformer that looks at the condition, with the alignment convolution if there is a teacher."""
         model = Transformer(self.config)
+        point(model, heads_at_condition(self.config.side))
         if self.teacher is not None:
             model.alignment = Alignment(self.config.dim, TEACHER_WIDTH)
         return model
