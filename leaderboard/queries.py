@@ -200,13 +200,16 @@ def goodness(values: Sequence[float | None], higher_is_better: bool) -> list[flo
     return [p if p is None or higher_is_better else 1 - p for p in places]
 
 
-def reported_rows(folder: Path = REPORTED) -> list[dict[str, str]]:
-    """Published numbers, never measured here: columns of the files in `reported/`."""
+def reported_rows(folder: Path = REPORTED, *, unverified: bool = False) -> list[dict[str, str]]:
+    """Published numbers, never measured here: columns of the files in `reported/`.
+
+    Those whose source could not be read are left out unless `unverified`.
+    """
     rows: list[dict[str, str]] = []
     for path in sorted(folder.glob("*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
             rows.extend(csv.DictReader(file))
-    return rows
+    return [row for row in rows if unverified or row["mark"] == "verified"]
 
 
 def model_order(models: Iterable[tuple[str, str]]) -> list[str]:

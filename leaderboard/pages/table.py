@@ -51,25 +51,31 @@ def show_task(task: str, frame: pd.DataFrame, metrics: pd.DataFrame) -> None:
 
 
 def show_reported() -> None:
-    """Published numbers in a table of their own."""
+    """Published numbers in tables of their own, one published table at a time."""
     st.subheader("Published numbers")
     st.caption(
         "Quoted from papers, on their data and with their scripts. They were not measured here and "
         "are not comparable with the tables above."
     )
+    unverified = st.toggle("Also numbers whose source could not be read", value=False)
+    rows = queries.reported_rows(unverified=unverified)
+    table = st.selectbox("Published table", list(dict.fromkeys(row["table"] for row in rows)))
     look.show_rows(
-        ("model", "data set", "metric", "value", "N", "source", "mark"),
+        ("model", "data set", "metric", "value", "protocol", "N", "source", "mark", "note"),
         [
             (
                 row["model"],
                 row["dataset"],
                 f"{row['metric']} {'↑' if row['higher_is_better'] == 'true' else '↓'}",
                 f"{row['value']} {row['unit']}",
+                row["protocol"],
                 row["n"],
                 row["source"],
                 row["mark"],
+                row["note"],
             )
-            for row in queries.reported_rows()
+            for row in rows
+            if row["table"] == table
         ],
     )
 

@@ -10,7 +10,7 @@ import pytest
 from editar_bench.metrics.protocols import PUBLISHED
 from leaderboard.queries import REPORTED, reported_rows
 
-ROWS = reported_rows()
+ROWS = reported_rows(unverified=True)
 COLUMNS = [
     "table", "suite", "task", "dataset", "model", "metric", "protocol", "value", "unit",
     "higher_is_better", "n", "source", "mark", "evidence", "note",
@@ -76,3 +76,11 @@ def test_recalled_and_superseded_numbers_say_so():
     assert {"InstructDiffusion", "Blended Latent Diffusion"} <= recalled
     old = [row for row in ROWS if row["protocol"].endswith(".jpg")]
     assert len(old) == 4 and all("superseded" in row["note"] for row in old)
+
+
+def test_what_nobody_could_verify_is_shown_only_when_asked_for() -> None:
+    shown = reported_rows()
+    assert shown and len(shown) < len(ROWS)
+    assert {row["mark"] for row in shown} == {"verified"}
+    hidden = [row for row in ROWS if row not in shown]
+    assert {row["mark"] for row in hidden} == {"unverified"}
