@@ -35,8 +35,8 @@ from models.weights_manifest import WEIGHTS, checked
 if TYPE_CHECKING:
     from models.editar.pipeline import EditAR
 
-# Chosen on the validation split (32 samples a task) among guidance 1, 1.5, 2, 3 and temperature 0.1 to 1 (published: 3.0 and
-# 1.0): colder draws lose the objects, more guidance costs exactness.
+# Chosen on the validation split (32 samples a task) among guidance 1, 1.5, 2, 3 and temperature 0.1 to 1
+# (published: 3.0 and 1.0): colder draws lose the objects, more guidance costs exactness.
 GUIDANCE = 1.0
 TEMPERATURE = 0.7
 # As published (arXiv 2501.04699; its README and sampling script).
