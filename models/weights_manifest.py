@@ -62,9 +62,14 @@ def partners(root: Path) -> dict[str, str]:
         UserError: a file is missing or is no safetensors file.
     """
     return {
-        "codes_sha256": _tensors_sha256(root / "codec" / "codec.safetensors", _DECODER),
+        "codes_sha256": codes_sha256(root / "codec"),
         "text_sha256": _tensors_sha256(root / "text" / "model.safetensors"),
     }
+
+
+def codes_sha256(folder: Path) -> str:
+    """A hash of what makes the codes of the codec in `folder`."""
+    return _tensors_sha256(folder / "codec.safetensors", _DECODER)
 
 
 def _check_partners(root: Path, name: str) -> None:

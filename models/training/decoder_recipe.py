@@ -16,6 +16,7 @@ from models.training.bank import Bank
 from models.training.codec_recipe import CodecRecipe, picture_loss
 from models.training.data import mixed_batch
 from models.training.trainer import Clock
+from models.weights_manifest import codes_sha256
 
 
 class DecoderRecipe(CodecRecipe):
@@ -26,6 +27,7 @@ class DecoderRecipe(CodecRecipe):
     def __init__(self, config: CodecConfig, train: Bank, validation: Bank, folder: Path) -> None:
         super().__init__(config, train, validation)
         self.folder = folder
+        self.settings["codes_sha256"] = codes_sha256(folder)
 
     def build(self) -> nn.Module:
         """The codec as it is, with everything frozen but the way from codes to pictures."""

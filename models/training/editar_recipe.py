@@ -104,7 +104,8 @@ class EditARRecipe:
             "distillation_weight": DISTILLATION_WEIGHT if teacher_file else 0.0,
         }
         self.codec, self.text = _frozen(weights_root, device, config.cls_token_num)
-        self.companions = {"codec": "../codec", "text": "../text", **partners(weights_root)}
+        self.partners = partners(weights_root)
+        self.settings |= self.partners
         self.teacher: Teacher | None = None
         if teacher_file is not None:
             self.teacher = Teacher().to(device).eval()
@@ -221,7 +222,8 @@ class EditARRecipe:
             {k: v for k, v in module.state_dict().items() if not k.startswith("alignment.")}
         )
         save_half(plain, folder / "transformer.safetensors")
-        config = {"transformer": asdict(self.config), **self.companions}
+        folders = {"codec": "../codec", "text": "../text"}
+        config = {"transformer": asdict(self.config), **folders, **self.partners}
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 

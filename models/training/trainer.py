@@ -42,7 +42,7 @@ class Recipe(Protocol):
     muon: bool  # whether Muon trains the hidden matrices; AdamW trains the rest
     learning_rate: float  # of AdamW
     batch_size: int
-    settings: dict[str, Any]  # everything chosen, committed beside the weights
+    settings: dict[str, Any]  # everything chosen or built upon, committed beside the weights
 
     def build(self) -> nn.Module:
         """The network, with all that is trained with it, freshly initialized."""
@@ -165,6 +165,7 @@ class Trainer:
             "generator": generator.get_state(),
             "torch": torch.get_rng_state(),
             "clock": [self.clock.step, self.clock.samples, self.clock.seconds],
+            "settings": _plain(self.recipe.settings),
             "continued": self.continue_from is not None,
             "finished": self.clock.seconds >= self.minutes * 60,
             "curve": self.curve,
@@ -183,6 +184,11 @@ class Trainer:
         # A continuation goes on from its own checkpoint only, not from that of the run whose weights it continues.
         if self.continue_from is not None and (state["finished"] or not state["continued"]):
             return
+        if state.get("settings") != _plain(self.recipe.settings):
+            raise UserError(
+                f"train: the checkpoint {path} was made with other settings or beside other networks "
+                "than today's; delete it to start this network anew"
+            )
         module.load_state_dict(state["module"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -265,6 +271,10 @@ def make_optimizers(module: nn.Module, recipe: Recipe, device: str) -> Optimizer
         for group in optimizer.param_groups:
             group["full_lr"] = group["lr"]
     return optimizers
+
+
+def _plain(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True)
 
 
 def _read_checkpoint(path: Path, device: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from models.training.bank import Bank, _record
 from models.training.data import CONDITIONS, mixed_batch
 from models.training.kl_recipe import KLRecipe, load_autoencoder, round_trip
 from models.training.trainer import Clock, Trainer
+from models.weights_manifest import codes_sha256, partners
 from tests.models.making import write_codec, write_text
 
 EDITS, SLOTS = 8, 40
@@ -436,6 +437,24 @@ def test_a_damaged_checkpoint_is_one_sentence(ticking, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=r"checkpoint .*checkpoint\.pt cannot be read.*delete it"):
         train(_Line(), tmp_path)
+
+
+def test_a_checkpoint_of_other_settings_is_not_taken_up(ticking, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(_Line(killed_at=4), tmp_path)
+    other = _Line()
+    other.settings["codes_sha256"] = "of a codec trained meanwhile"
+    with pytest.raises(UserError, match="other settings or beside other networks.*delete it"):
+        train(other, tmp_path)
+    assert not (tmp_path / "weights").exists()
+
+
+def test_what_is_trained_on_codes_names_them_in_its_settings(bank, weights, tmp_path):
+    made = {"bank": bank, "weights": weights, "tmp_path": tmp_path}
+    assert make_editar(**made).settings.items() >= partners(weights).items()
+    (tmp_path / "codec").mkdir()
+    decoder = make_decoder(bank=bank, tmp_path=tmp_path / "codec")
+    assert decoder.settings["codes_sha256"] == codes_sha256(tmp_path / "codec")
 
 
 def test_continuing_from_weights_counts_all_samples(ticking, tmp_path):
