@@ -1,35 +1,68 @@
-"""`editar-bench train`: one network, or all of them in dependency order, each with its share of the minutes."""
+"""`editar-bench train`: one network, all of them in dependency order, or the families that are compared.
+
+`all` divides minutes among the networks by their needs. `families` gives every paradigm the same number of
+floating-point operations, divided among its networks.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
+from collections.abc import Container, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from editar_bench.errors import UserError
-from models.training.campaign import SHARES, Campaign
+from editar_bench.registry import near_matches
+from models.training.campaign import SHARES, WEIGHTS, Campaign
+from models.training.families import FAMILIES, operations
 
+if TYPE_CHECKING:  # importing torch takes longer than the help text may
+    from models.training.trainer import Budget
+
+_MINUTES = 120.0
+_FOUNDATIONS = ("codec", "text", "vae")  # what generators are trained on
 _BANKS = {"cpu": (20480, 6144), "cuda": (131072, 65536)}  # edits for generators and for evaluators
 
 
 def main(arguments: list[str]) -> int:
     """Parse the arguments after `editar-bench train` and train; returns the exit code."""
     options = _parser().parse_args(arguments)
-    names = list(SHARES) if options.network == "all" else [options.network]
-    unknown = [name for name in names if name not in SHARES]
-    if unknown:
-        raise UserError(
-            f"train: there is no network '{unknown[0]}'; choose all or one of {', '.join(SHARES)}"
-        )
-    if not 0 < options.minutes < float("inf"):
-        raise UserError(f"train: --minutes is {options.minutes}; it must be a number above 0")
+    for name, value in (("minutes", options.minutes), ("flops", options.flops)):
+        if value is not None and not 0 < value < float("inf"):
+            raise UserError(f"train: --{name} is {value}; it must be a number above 0")
     if options.edits < 0:
         raise UserError(f"train: --edits is {options.edits}; it must be a number above 0")
-    _train(options, names)
+    _train(options, _budgets(options))
     return 0
 
 
-def _train(options: argparse.Namespace, names: list[str]) -> None:
+def _budgets(options: argparse.Namespace) -> dict[str, Budget]:
+    """What every wanted network may spend, in the order of training."""
+    from models.training.trainer import Budget
+
+    wanted = options.network
+    if wanted == "families":
+        if options.flops is None:
+            raise UserError("train families: say how much each family gets, as in --flops 5e13")
+        return {name: Budget(flops=flops) for name, flops in operations(options.flops).items()}
+    names = list(SHARES) if wanted == "all" else [wanted]
+    known = [*SHARES, *operations(1.0)]
+    if names[0] not in known:
+        raise UserError(
+            f"train: there is no network '{wanted}'; {near_matches(wanted, ['all', 'families', *known])}"
+        )
+    if options.flops is not None:
+        if wanted == "all":
+            raise UserError("train all divides minutes, not operations; use --minutes")
+        return {wanted: Budget(flops=options.flops)}
+    minutes = _MINUTES if options.minutes is None else options.minutes
+    whole = sum(SHARES.get(name, 1.0) for name in names)
+    return {name: Budget(minutes=minutes * SHARES.get(name, 1.0) / whole) for name in names}
+
+
+def _train(options: argparse.Namespace, budgets: Mapping[str, Budget]) -> None:
     import torch
 
     from models.training.references import make_references
@@ -45,15 +78,15 @@ def _train(options: argparse.Namespace, names: list[str]) -> None:
         device,
         options.edits or train_edits,
         options.edits or evaluator_edits,
+        **_places(options.weights, budgets),
     )
-    whole = sum(SHARES[name] for name in names)
-    for name in names:
+    for name, budget in budgets.items():
         target = campaign.folder(name)
         # The teacher is not shipped: there is nothing to continue.
         earlier = target if options.from_weights and name != "teacher" else None
         trainer = Trainer(
             campaign.recipe(name),
-            options.minutes * SHARES[name] / whole,
+            budget,
             options.runs / name,
             target,
             device=device,
@@ -64,6 +97,16 @@ def _train(options: argparse.Namespace, names: list[str]) -> None:
         write_manifest(campaign.weights)
         if name == "segmenter":  # the reference embeddings are its own
             make_references(campaign.judges)
+
+
+def _places(folder: Path | None, wanted: Container[str]) -> dict[str, Path]:
+    """Where weights and evaluators go; a folder of the user's first gets the shipped networks that others build on."""
+    if folder is None:
+        return {}
+    for name in _FOUNDATIONS:
+        if name not in wanted and not (folder / name).exists() and (WEIGHTS / name).exists():
+            shutil.copytree(WEIGHTS / name, folder / name)
+    return {"weights": folder, "judges": folder / "evaluators"}
 
 
 def _device(wanted: str) -> str:
@@ -83,17 +126,27 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="editar-bench train",
         description="Train the networks of the scenes suite from nothing, resumably.",
-        epilog="Examples: train all --minutes 120   |   train editar --minutes 30 --from weights",
+        epilog="Examples: train all --minutes 120   |   train editar --minutes 30 --from weights   |   "
+        "train families --flops 5e13 --weights my-weights",
     )
-    parser.add_argument("network", help=f"all, or one of: {', '.join(SHARES)}")
+    parser.add_argument(
+        "network",
+        help=f"all; families ({', '.join(FAMILIES)}: every one with the same --flops); "
+        f"or one of: {', '.join([*SHARES, *(n for n in operations(1.0) if n not in SHARES)])}",
+    )
     parser.add_argument(
         "--recipe", choices=["scenes"], default="scenes", help="data and sizes (default: scenes)"
     )
-    parser.add_argument(
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument(
         "--minutes",
         type=float,
-        default=120.0,
-        help="minutes of training steps, all networks together (default: 120)",
+        help=f"minutes of training steps, all networks together (default: {_MINUTES:.0f})",
+    )
+    budget.add_argument(
+        "--flops",
+        type=float,
+        help="instead of minutes: floating-point operations of one network, or of each family",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")
@@ -102,6 +155,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--edits", type=int, default=0, help="size of the rendered bank (default: by device)"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="folder of the weights, made from nothing if need be (default: the shipped ones are replaced)",
     )
     parser.add_argument(
         "--data", type=Path, default=Path("data"), help="folder of the bank (default: data)"

@@ -1,8 +1,9 @@
 """The one trainer: any recipe, a budget of minutes, resumable, with curves and sample sheets.
 
 The learning rate follows the share of the budget that is spent (linear warm-up, then cosine to zero), so ten
-minutes on a GPU and two hours on two cores run the same recipe. Everything needed to go on after a kill is
-in `checkpoint.pt`.
+minutes on a GPU and two hours on two cores run the same recipe. The budget is minutes or floating-point
+operations; networks that are to be compared get the same number of the latter. Everything needed to go on after
+a kill is in `checkpoint.pt`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from torch import Tensor, nn
 
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
+from models.training.flops import step_flops
 from models.training.muon import Muon, hidden_matrices
 from models.training.progress import Progress
 
 WARM_UP = 0.03  # of the budget
-MUON_LEARNING_RATE = 0.02  # of every recipe's hidden matrices; a recipe's own rate is AdamW's, for the rest
+MUON_LEARNING_RATE = (
+    0.02  # of every recipe's hidden matrices; a recipe's own rate is AdamW's, for the rest
+)
 BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.05  # on tensors of two or more dimensions
 CLIP_NORM = 1.0
@@ -67,20 +71,40 @@ class Recipe(Protocol):
 
 @dataclass(slots=True)
 class Clock:
-    """Where a run stands: steps and samples of this run, and the share of its minutes that is spent."""
+    """Where a run stands: what this run has done so far, and the share of its budget that is spent."""
 
     step: int = 0
     samples: int = 0
     seconds: float = 0.0
+    flops: float = 0.0
     share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a run may spend on its steps: minutes, or floating-point operations of forward and backward passes."""
+
+    minutes: float = 0.0
+    flops: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Exactly one of the two says when to stop."""
+        if (self.minutes > 0) == (self.flops > 0):
+            raise ValueError("a budget is either minutes or flops, and above 0")
+
+    def share(self, clock: Clock) -> float:
+        """How much of it is spent, 0 to 1 and a little beyond."""
+        if self.flops:
+            return clock.flops / self.flops
+        return clock.seconds / (60 * self.minutes)
 
 
 @dataclass(slots=True)
 class Trainer:
-    """Train one recipe for `minutes`, keep its state in `folder`, and write the weights to `weights`."""
+    """Train one recipe for a budget, keep its state in `folder`, and write the weights to `weights`."""
 
     recipe: Recipe
-    minutes: float
+    budget: Budget
     folder: Path
     weights: Path
     device: str = "cpu"
@@ -105,18 +129,17 @@ class Trainer:
         self.recipe.export(module.eval(), self.weights)
         self._write_record(module)
 
-    def _loop(
-        self, module: nn.Module, optimizers: Optimizers, generator: torch.Generator
-    ) -> None:
-        budget, clock = self.minutes * 60, self.clock
+    def _loop(self, module: nn.Module, optimizers: Optimizers, generator: torch.Generator) -> None:
+        clock = self.clock
         bf16 = faster_in_bf16(self.device)
-        progress = Progress(f"training {self.recipe.name}", budget, clock.seconds)
+        flops_a_step = step_flops(self.recipe, module, clock, generator)
+        progress = Progress(f"training {self.recipe.name}", 1.0, self.budget.share(clock))
         saved = time.monotonic()
         running: dict[str, float] = {}
-        while clock.seconds < budget:
+        while (share := self.budget.share(clock)) < 1:
             started = time.monotonic()
             module.train()
-            clock.share = clock.seconds / budget
+            clock.share = share
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = group["full_lr"] * learning_rate_share(clock.share)
@@ -131,15 +154,15 @@ class Trainer:
             clock.samples += self.recipe.batch_size
             for name, value in {"loss": float(loss.detach()), **parts}.items():
                 running[name] = 0.98 * running.get(name, value) + 0.02 * value
-            spent = time.monotonic() - started
-            clock.seconds += spent
+            clock.flops += flops_a_step
+            clock.seconds += time.monotonic() - started
             if clock.share >= len(self.curve) / self.points:
                 self._measure(module, running)
             if time.monotonic() - saved > _CHECKPOINT_SECONDS:
                 self._save(module, optimizers, generator)
                 saved = time.monotonic()
             text = "  ".join(f"{k} {v:.3f}" for k, v in running.items())
-            progress.step(spent, f"{clock.samples} samples  {text}")
+            progress.step(self.budget.share(clock) - share, f"{clock.samples} samples  {text}")
         self._save(module, optimizers, generator)
         progress.close()
 
@@ -156,18 +179,16 @@ class Trainer:
         if sheet is not None:
             Image.fromarray(sheet).save(self.folder / "sheet.png")
 
-    def _save(
-        self, module: nn.Module, optimizers: Optimizers, generator: torch.Generator
-    ) -> None:
+    def _save(self, module: nn.Module, optimizers: Optimizers, generator: torch.Generator) -> None:
         state = {
             "module": module.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "generator": generator.get_state(),
             "torch": torch.get_rng_state(),
-            "clock": [self.clock.step, self.clock.samples, self.clock.seconds],
+            "clock": [self.clock.step, self.clock.samples, self.clock.seconds, self.clock.flops],
             "settings": _plain(self.recipe.settings),
             "continued": self.continue_from is not None,
-            "finished": self.clock.seconds >= self.minutes * 60,
+            "finished": self.budget.share(self.clock) >= 1,
             "curve": self.curve,
         }
         temporary = self.folder / "checkpoint.part"
@@ -194,7 +215,7 @@ class Trainer:
             optimizer.load_state_dict(saved)
         generator.set_state(state["generator"].cpu())
         torch.set_rng_state(state["torch"].cpu())
-        self.clock.step, self.clock.samples, self.clock.seconds = state["clock"]
+        self.clock = Clock(*state["clock"])
         self.curve = state["curve"]
 
     def _write_record(self, module: nn.Module) -> None:
@@ -205,10 +226,11 @@ class Trainer:
         if self.continue_from is not None and (self.continue_from / file_name).exists():
             earlier = json.loads((self.continue_from / file_name).read_text())["runs"]
         run = {
-            "minutes": self.minutes,
+            "minutes": round(self.clock.seconds / 60, 1),
             "samples": self.clock.samples,
             "steps": self.clock.step,
             "seconds": round(self.clock.seconds, 1),
+            "flops": self.clock.flops,
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
             "bf16": faster_in_bf16(self.device),

@@ -21,7 +21,7 @@ from models.training import trainer as trainer_module
 from models.training.bank import Bank, _record
 from models.training.data import CONDITIONS, mixed_batch
 from models.training.kl_recipe import KLRecipe, load_autoencoder, round_trip
-from models.training.trainer import Clock, Trainer
+from models.training.trainer import Budget, Clock, Trainer
 from models.weights_manifest import codes_sha256, partners
 from tests.models.making import write_codec, write_text
 
@@ -404,10 +404,12 @@ def ticking(monkeypatch):
     monkeypatch.setattr(trainer_module, "time", Ticks())
     monkeypatch.setattr(trainer_module, "_CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(trainer_module, "faster_in_bf16", lambda device: False)
+    monkeypatch.setattr(trainer_module, "step_flops", lambda *arguments: 3.0)
 
 
 def train(recipe, folder, **settings):
-    Trainer(recipe, 10 / 60, folder / "run", folder / "weights", **settings).run()
+    settings = {"budget": Budget(minutes=10 / 60), **settings}
+    Trainer(recipe, folder=folder / "run", weights=folder / "weights", **settings).run()
     return torch.load(folder / "weights" / "line.pt", weights_only=True)
 
 
@@ -428,6 +430,18 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(ticking, tmp_path):
     assert [r["samples_over_all_runs"] for r in runs] == [40, 40]
     steps = [[point["step"] for point in r["runs"][0]["curve"]] for r in runs]
     assert steps[0] == steps[1]
+
+
+def test_a_budget_of_operations_ends_when_they_are_spent(ticking, tmp_path):
+    train(_Line(), tmp_path, budget=Budget(flops=20.0))
+    run = json.loads((tmp_path / "weights" / "line.training.json").read_text())["runs"][0]
+    assert (run["steps"], run["flops"]) == (7, 21.0)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"minutes": 1.0, "flops": 1.0}, {"minutes": -1.0}])
+def test_a_budget_is_one_of_two(wrong):
+    with pytest.raises(ValueError, match="either minutes or flops"):
+        Budget(**wrong)
 
 
 def test_a_damaged_checkpoint_is_one_sentence(ticking, tmp_path):
