@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from editar_bench.errors import UserError
-from editar_bench.registry import near_matches
 from models.training.campaign import SHARES, WEIGHTS, Campaign
 from models.training.families import FAMILIES, operations
 
@@ -51,7 +50,8 @@ def _budgets(options: argparse.Namespace) -> dict[str, Budget]:
     known = [*SHARES, *operations(1.0)]
     if names[0] not in known:
         raise UserError(
-            f"train: there is no network '{wanted}'; {near_matches(wanted, ['all', 'families', *known])}"
+            f"train: there is no network '{wanted}'; choose all, families, or one of "
+            + ", ".join(dict.fromkeys(known))
         )
     if options.flops is not None:
         if wanted == "all":
@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "network",
         help=f"all; families ({', '.join(FAMILIES)}: every one with the same --flops); "
-        f"or one of: {', '.join([*SHARES, *(n for n in operations(1.0) if n not in SHARES)])}",
+        f"or one of: {', '.join(dict.fromkeys([*SHARES, *operations(1.0)]))}",
     )
     parser.add_argument(
         "--recipe", choices=["scenes"], default="scenes", help="data and sizes (default: scenes)"
