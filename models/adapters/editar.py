@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from editar_bench.contracts import Context
 from editar_bench.errors import UserError
 from editar_bench.types import Capability, Example, Generation, Settings, Task
+from models.adapters.budgets import training_cost
 from models.adapters.common import (
     NATIVE,
     check_sizes,
@@ -50,6 +51,7 @@ class EditarScenes:
     """EditAR of `weights/editar` with the shared codec and text encoder."""
 
     name = "editar-scenes"
+    folder = "editar"
     kind: Literal["measured"] = "measured"
     ceiling = "codec"
     capabilities: ClassVar[Mapping[Task, Capability]] = everywhere(NATIVE)
@@ -64,7 +66,8 @@ class EditarScenes:
     ) -> None:
         self.settings = _settings(guidance, temperature, top_k, top_p)
         self._root: Path = WEIGHTS
-        self.fingerprint: Mapping[str, str] = checked(self._root, ["editar", "codec", "text"])
+        self.fingerprint: Mapping[str, str] = checked(self._root, [self.folder, "codec", "text"])
+        self.training = training_cost([self._root / self.folder / "editar.training.json"])
         self._editar: EditAR | None = None
 
     def setup(self, context: Context) -> None:
@@ -75,7 +78,7 @@ class EditarScenes:
 
         if self._editar is None or self._editar.device != torch.device(context.device):
             with quiet():
-                self._editar = EditAR.from_folder(self._root / "editar", context.device)
+                self._editar = EditAR.from_folder(self._root / self.folder, context.device)
 
     def generate(self, batch: Sequence[Example], seeds: Sequence[int]) -> list[Generation]:
         """One picture an example, each drawn from its own seed's numbers."""
@@ -89,6 +92,13 @@ class EditarScenes:
             **self.settings,
         )
         return generations(pictures, started)
+
+
+class EditarCommon(EditarScenes):
+    """The same architecture, trained with as many operations as every compact model of another paradigm."""
+
+    name = "editar-common"
+    folder = "editar-common"
 
 
 class Editar:
