@@ -33,8 +33,8 @@ from models.adapters.common import quiet
 from models.editar.text import TextEncoder, load_text_encoder
 from models.training.bank import Bank
 from models.training.data import grid, pick, rgb
-from models.training.editar_recipe import visible_edits
 from models.training.kl_recipe import half_copy, load_autoencoder
+from models.training.token_stream import visible_edits
 from models.training.trainer import Clock
 
 CHANNELS = (48, 64, 64)  # at 16 x 16, 8 x 8 and 4 x 4 for pictures of 64 px
