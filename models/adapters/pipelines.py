@@ -1,0 +1,172 @@
+"""What runs a diffusers pipeline on examples: loading, placing, and one call with a generator a picture.
+
+Every random number of a picture comes from its own CPU generator, so neither the device's generator nor the company
+in the batch decides anything. The safety checker never runs: it replaces pictures by black ones.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from editar_bench.errors import UserError
+from editar_bench.types import Example, Picture, Task
+from models.adapters.common import quiet
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+PRECISIONS = ("auto", "float32", "float16", "bfloat16")  # auto: half on a GPU, single on the CPU
+MEMORY = ("none", "slices", "offload")
+# How a condition may be scaled: blurred lines and mixed palette colors would be other conditions.
+_FILTERS = {
+    Task.EDIT: "LANCZOS",
+    Task.DEPTH: "BICUBIC",
+    Task.EDGE: "NEAREST",
+    Task.SEGMENTATION: "NEAREST",
+}
+# Parts of diffusers' pipelines that no benchmark wants, where a pipeline has them.
+_UNWANTED = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+
+
+def precision(name: str, device: str, half: str = "float16") -> torch.dtype:
+    """The torch type of a setting `precision`; `half` is what the system was published in."""
+    import torch
+
+    if name == "auto":
+        name = half if device.startswith("cuda") else "float32"
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def load(kind: Any, folder: Path, dtype: torch.dtype | None = None, **parts: Any) -> Any:
+    """A pipeline or one of its parts from a local folder in diffusers' format, on the CPU.
+
+    Args:
+        kind: the class, such as `StableDiffusionPipeline` or `ControlNetModel`.
+        folder: where `model_index.json` (or, of a part, `config.json`) lies.
+        dtype: of all networks; float32 without it.
+        parts: networks that take the place of the folder's own, or that it lacks.
+
+    Raises:
+        UserError: the folder cannot be read as such a thing.
+    """
+    import torch
+
+    known = inspect.signature(kind.__init__).parameters
+    unwanted = {k: v for k, v in _UNWANTED.items() if k in known and k not in parts}
+    try:
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the older name of dtype: both are read
+            return kind.from_pretrained(
+                str(folder),
+                local_files_only=True,
+                torch_dtype=dtype or torch.float32,
+                **unwanted,
+                **parts,
+            )
+    except Exception as error:  # diffusers, transformers and safetensors raise their own kinds
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{folder} cannot be loaded as a {kind.__name__} ({reason}); fetch its files again"
+        ) from error
+
+
+def place(pipeline: Any, device: str, memory: str = "none") -> Any:
+    """Put a pipeline on the device, without a progress bar.
+
+    Args:
+        pipeline: as `load` gives it.
+        device: "cpu" or "cuda:N".
+        memory: "slices" computes attention and decodes pictures piece by piece; "offload" also
+            keeps only the network that is working on the GPU (on the CPU there is no such place).
+    """
+    pipeline.set_progress_bar_config(disable=True)
+    if memory != "none":
+        pipeline.enable_attention_slicing()
+        if hasattr(getattr(pipeline, "vae", None), "enable_slicing"):
+            pipeline.vae.enable_slicing()
+    if memory == "offload" and device.startswith("cuda"):
+        pipeline.enable_model_cpu_offload(device=device)
+        return pipeline
+    return pipeline.to(device)
+
+
+def conditions(batch: Sequence[Example], side: int) -> list[Image]:
+    """The condition pictures as the pipelines take them: RGB, side x side.
+
+    Photographs are scaled by Lanczos, depth maps bicubically, edge and label maps by the nearest
+    pixel.
+
+    Raises:
+        UserError: a condition is not square.
+    """
+    from PIL import Image
+
+    pictures = []
+    for example in batch:
+        height, width = example.condition.shape[:2]
+        if height != width:
+            raise UserError(
+                f"Diffusion pipelines make square pictures here, but the condition of sample "
+                f"{example.id} is {width}x{height}; crop the data set's pictures"
+            )
+        picture = Image.fromarray(example.condition)
+        if width != side:
+            picture = picture.resize((side, side), Image.Resampling[_FILTERS[example.task]])
+        pictures.append(picture)
+    return pictures
+
+
+def run(
+    pipeline: Any, arguments: Mapping[str, Any], batch: Sequence[Example], seeds: Sequence[int]
+) -> list[Picture]:
+    """Call a pipeline once for a batch; the pictures come back in the sizes of the conditions.
+
+    Args:
+        pipeline: as `place` gives it.
+        arguments: everything but the generators; lists have one entry an example.
+        batch: the examples.
+        seeds: one an example.
+
+    Raises:
+        UserError: a picture holds values that are no numbers.
+    """
+    generators = generators_of(seeds)
+    images = pipeline(**arguments, generator=generators, output_type="np").images
+    return to_pictures(images, batch)
+
+
+def generators_of(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One CPU generator a picture."""
+    import torch
+
+    return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+
+
+def to_pictures(images_BHW3: Any, batch: Sequence[Example]) -> list[Picture]:
+    """Floats in [0, 1] as uint8 pictures of the sizes of the conditions (Lanczos).
+
+    Raises:
+        UserError: a value is no number, which half precision may bring about.
+    """
+    if not np.isfinite(images_BHW3).all():
+        raise UserError(
+            "the pipeline made values that are no numbers; try the setting precision=float32"
+        )
+    levels_BHW3 = (np.asarray(images_BHW3).clip(0, 1) * 255).round().astype(np.uint8)
+    return [_resized(p, e.condition.shape[0]) for p, e in zip(levels_BHW3, batch, strict=True)]
+
+
+def _resized(picture: Picture, side: int) -> Picture:
+    if picture.shape[:2] == (side, side):
+        return picture
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))
