@@ -15,6 +15,7 @@ def main() -> None:
     pages = [
         st.Page(PAGES / "table.py", title="Leaderboard", default=True),
         st.Page(PAGES / "samples.py", title="Samples"),
+        st.Page(PAGES / "comparison.py", title="Comparison"),
         st.Page(PAGES / "slices.py", title="Slices"),
         st.Page(PAGES / "runs.py", title="Runs"),
         st.Page(PAGES / "methods.py", title="Methods"),

@@ -39,6 +39,14 @@ SECONDS = MetricInfo(
 )
 MODELS = {"editar": "measured", "pix2pix": "measured", "codec": "reference", "blank": "reference"}
 VALUES = {"editar": 0.2, "pix2pix": 0.4, "codec": 0.1, "blank": 0.9}
+TRAINING = {
+    "parameters": 1_960_000,
+    "samples": 8_000,
+    "flops": 5e13,
+    "minutes": 12.5,
+    "hardware": "a CPU, 2 threads",
+    "seeds": 1,
+}
 REASON = "was never trained for <depth>"
 
 
@@ -75,6 +83,7 @@ def _aggregates(run_id: str) -> list[Aggregate]:
     for model, value in VALUES.items():
         mse = _aggregate(run_id, model, MSE, "edit", value)
         rows += [mse, _aggregate(run_id, model, CLIP, "edit", value)]
+        rows.append(_aggregate(run_id, model, SECONDS, "edit", value))
         rows += [
             replace(mse, slice=name, value=value + shift, n=12, n_expected=12)
             for name, shift in (("seen", 0.0), ("unseen", 0.02), ("add", 0.01))
@@ -136,7 +145,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "code": {"version": "0.1.0", "commit": "abc123"},
         "packages": {"torch": "2.15.0"},
         "data_remarks": {"edit": ["1 of 250 pictures differs."]},
-        "models": {"editar": {"weights": {"editar.safetensors": "d0d0"}, "settings": {}}},
+        "models": {
+            "editar": {
+                "weights": {"editar.safetensors": "d0d0"},
+                "settings": {},
+                "training": TRAINING,
+            },
+            "pix2pix": {"training": TRAINING | {"flops": 5 * TRAINING["flops"]}},
+        },
     }
     with Store.open(out) as store:
         run_id = store.begin_run(

@@ -1,0 +1,90 @@
+"""The controlled comparison: what each model's training cost, and quality against the time a picture takes.
+
+Only models whose training used the same number of floating-point operations stand side by side; the budget is the
+smallest one, and what differs from it by more than a tenth is listed apart. Nothing here draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from leaderboard.queries import Column
+
+TOLERANCE = 1.1  # largest ratio of operations between models that are compared
+SECONDS = "seconds_per_image"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one model's training took; `flops` is None where nobody counted."""
+
+    model: str
+    parameters: int
+    samples: int
+    flops: float | None
+    minutes: float
+    hardware: str
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budgets:
+    """Models at the common budget, and the others."""
+
+    compared: tuple[Cost, ...] = ()
+    apart: tuple[Cost, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What a reader must know before comparing."""
+        if not self.compared:
+            return "No model here has a counted training budget; nothing can be compared at equal cost."
+        least = min(cost.flops or 0.0 for cost in self.compared)
+        text = f"{len(self.compared)} models at the common budget of {least:.2g} operations."
+        if self.apart:
+            names = ", ".join(cost.model for cost in self.apart)
+            text += f" Unequal budgets, therefore listed apart and not compared: {names}."
+        return text
+
+
+def costs(records: Mapping[str, Mapping[str, Any]]) -> list[Cost]:
+    """Model to what its run recorded of it (`provenance.models`): those that say what their training took."""
+    found = []
+    for model, record in sorted(records.items()):
+        training = record.get("training")
+        if training:
+            found.append(
+                Cost(
+                    model=model,
+                    parameters=int(training["parameters"]),
+                    samples=int(training["samples"]),
+                    flops=training.get("flops"),
+                    minutes=float(training["minutes"]),
+                    hardware=str(training["hardware"]),
+                    seeds=int(training.get("seeds", 1)),
+                )
+            )
+    return found
+
+
+def budgets(found: Iterable[Cost]) -> Budgets:
+    """Divide models into those within a tenth of the smallest budget and the others."""
+    found = sorted(found, key=lambda cost: cost.model)
+    counted = [cost.flops for cost in found if cost.flops]
+    limit = TOLERANCE * min(counted, default=0.0)
+    compared = tuple(cost for cost in found if cost.flops and cost.flops <= limit)
+    return Budgets(compared=compared, apart=tuple(cost for cost in found if cost not in compared))
+
+
+def points(frame: pd.DataFrame, column: Column) -> pd.DataFrame:
+    """One line a model that has both: model, value, low, high and seconds a picture; rows of one task."""
+    whole = frame[(frame["slice"] == "") & frame["value"].notna()]
+    quality = whole[(whole["metric"] == column.metric) & (whole["protocol"] == column.protocol)]
+    time = whole[whole["metric"] == SECONDS].set_index("model")["value"]
+    joined = quality.assign(seconds=quality["model"].map(time)).dropna(subset=["seconds"])
+    joined = joined.rename(columns={"ci_low": "low", "ci_high": "high"})
+    return joined[["model", "value", "low", "high", "seconds"]].reset_index(drop=True)

@@ -1,0 +1,93 @@
+"""Paradigms at equal training cost: budgets, and quality against seconds a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from leaderboard import comparison, look, queries, source
+
+
+def recorded(frame: pd.DataFrame) -> dict[str, Mapping[str, Any]]:
+    """What the runs behind these rows recorded of each measured model."""
+    shared = source.reader()
+    models: dict[str, Mapping[str, Any]] = {}
+    with source.sentences():
+        measured = frame[frame["kind"] == "measured"]
+        for run_id in measured["run_id"].dropna().unique():
+            noted = shared.run_record(str(run_id)).get("provenance", {}).get("models", {})
+            mine = measured.loc[measured["run_id"] == run_id, "model"].unique()
+            models |= {name: noted[name] for name in mine if name in noted}
+    return models
+
+
+def show_costs(found: Sequence[comparison.Cost]) -> None:
+    """A table of training costs."""
+    look.show_rows(
+        ("model", "parameters", "samples", "operations", "minutes", "hardware", "training seeds"),
+        [
+            (
+                cost.model,
+                f"{cost.parameters:,}",
+                f"{cost.samples:,}",
+                look.DASH if cost.flops is None else f"{cost.flops:.2e}",
+                f"{cost.minutes:.1f}",
+                cost.hardware,
+                str(cost.seeds),
+            )
+            for cost in found
+        ],
+    )
+
+
+def chart(points: pd.DataFrame, column: queries.Column) -> alt.LayerChart:
+    """Quality over seconds a picture (logarithmic), each model a dot with its interval and its name."""
+    seconds = alt.X("seconds:Q", title="seconds a picture", scale=alt.Scale(type="log"))
+    title = f"{column.metric} {column.arrow}"
+    base = alt.Chart(points).encode(x=seconds)
+    value = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
+    rules = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+    dots = base.mark_circle(size=110, opacity=1, color="#0b7285").encode(
+        y=value, tooltip=["model", "value", "low", "high", "seconds"]
+    )
+    names = base.mark_text(align="left", dx=9, dy=-7).encode(y=value, text="model:N")
+    return alt.layer(rules, dots, names).properties(width="container", height=380)
+
+
+def main() -> None:
+    """Draw the page."""
+    look.header(
+        "Comparison",
+        "One data stream, one codec, one text encoder, and the same training operations for every paradigm. "
+        "Intervals cover samples, not training: each model was trained once unless its row says otherwise.",
+    )
+    details, metrics = source.numbers()
+    here = queries.at_place(details, *queries.places(details)[0])
+    divided = comparison.budgets(comparison.costs(recorded(here)))
+    (st.warning if divided.apart or not divided.compared else st.caption)(divided.sentence)
+    if not divided.compared:
+        st.stop()
+    show_costs(divided.compared)
+    names = [cost.model for cost in divided.compared]
+    rows = here[here["model"].isin(names)]
+    tasks = queries.tasks_in(rows)
+    for task, tab in zip(tasks, st.tabs(tasks), strict=True):
+        with tab:
+            of_task = rows[rows["task"] == task]
+            by_label = {column.label: column for column in queries.columns_of(of_task, metrics)}
+            column = by_label[st.selectbox("Metric", list(by_label), key=f"compare-{task}")]
+            points = comparison.points(of_task, column)
+            if points.empty:
+                st.caption("No model at the common budget has this number.")
+            else:
+                st.altair_chart(chart(points, column))
+    if divided.apart:
+        st.subheader("Other budgets")
+        show_costs(divided.apart)
+
+
+main()

@@ -1,0 +1,71 @@
+"""Budgets side by side or apart, and the points of the chart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from streamlit.testing.v1 import AppTest
+
+from editar_bench.store import Reader
+from leaderboard.comparison import Cost, budgets, costs, points
+from leaderboard.queries import columns_of
+from tests.leaderboard.conftest import CLIP, TRAINING
+from tests.leaderboard.test_pages import Open, opened, text
+
+__all__ = ["opened"]
+
+
+def cost(model: str, flops: float | None) -> Cost:
+    rest = {"parameters": 1, "samples": 1, "minutes": 1.0, "hardware": "a CPU", "seeds": 1}
+    return Cost(model=model, flops=flops, **rest)  # type: ignore[arg-type]
+
+
+def names(found: tuple[Cost, ...]) -> list[str]:
+    return [one.model for one in found]
+
+
+def test_a_tenth_more_is_still_equal_and_more_is_not() -> None:
+    divided = budgets([cost("b", 110.0), cost("a", 100.0), cost("c", 111.0), cost("d", None)])
+    assert names(divided.compared) == ["a", "b"]
+    assert names(divided.apart) == ["c", "d"]
+    assert "Unequal budgets" in divided.sentence and "c, d" in divided.sentence
+
+
+def test_equal_budgets_need_no_warning() -> None:
+    divided = budgets([cost("a", 100.0), cost("b", 100.0)])
+    assert divided.sentence == "2 models at the common budget of 1e+02 operations."
+
+
+def test_uncounted_models_are_never_compared() -> None:
+    divided = budgets([cost("a", None)])
+    assert not divided.compared and "nothing can be compared" in divided.sentence
+
+
+def test_models_without_a_training_record_have_no_cost() -> None:
+    found = costs({"editar": {"training": TRAINING}, "codec": {"settings": {}}})
+    assert names(tuple(found)) == ["editar"]
+    assert found[0].flops == TRAINING["flops"]
+
+
+def test_points_join_quality_and_seconds_of_a_model(results: Path) -> None:
+    reader = Reader(results)
+    frame = reader.details()
+    edit = frame[frame["task"] == "edit"]
+    column = next(c for c in columns_of(edit, reader.metrics()) if c.metric == CLIP.name)
+    table = points(edit, column).set_index("model")
+    assert table.loc["editar", "value"] == 0.2 and table.loc["editar", "seconds"] == 0.2
+    assert table.loc["editar", "low"] < 0.2 < table.loc["editar", "high"]
+
+
+def test_models_without_seconds_are_left_out() -> None:
+    row = {"slice": "", "metric": "m", "protocol": "p", "model": "a", "value": 1.0}
+    frame = pd.DataFrame([row | {"ci_low": 0.5, "ci_high": 1.5, "higher_is_better": True}])
+    (column,) = columns_of(frame, pd.DataFrame(columns=["metric", "protocol"]))
+    assert points(frame, column).empty
+
+
+def test_the_page_warns_of_unequal_budgets(opened: Open, results: Path) -> None:
+    shown: AppTest = opened("pages/comparison.py", results)
+    assert "Unequal budgets" in shown.warning[0].value and "pix2pix" in shown.warning[0].value
+    assert "5.00e+13" in text(shown) and "2.50e+14" in text(shown)
