@@ -25,6 +25,15 @@ class Context:
     examples: Sequence[Example]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What a model needs of its device's memory, in bytes."""
+
+    loaded: int  # weights, and work that does not grow with the batch
+    picture: int  # more for each picture of a batch
+    largest: int  # pictures; a larger batch gains no speed
+
+
 class Model(Protocol):
     """A system under test, or a reference row.
 

@@ -1,11 +1,13 @@
-"""Which device a run uses, and how much memory a batch took at its peak."""
+"""Which device a run uses, how much memory is free there, and how much a batch took at its peak."""
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from editar_bench.errors import UserError
 
+_MEMORY = Path("/proc/meminfo")
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -27,6 +29,35 @@ def resolve_device(name: str) -> str:
     return name
 
 
+def free_bytes(device: str) -> int | None:
+    """Memory that a model could still take: of the GPU, or of the machine; None where nobody can tell."""
+    if device.startswith("cuda"):
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + kept)  # what torch keeps for later serves this process too
+    return _kibibytes(_MEMORY, "MemAvailable:")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the device, or the machine, has no room left."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    # cuBLAS, cuDNN and torch's CPU allocator say it in words only.
+    words = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+def release_memory(device: str) -> None:
+    """Give back what is no longer used, so that a smaller try has all the room there is."""
+    gc.collect()
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
+
+
 def reset_peak(device: str) -> None:
     """Start a new measurement of the peak."""
     if device.startswith("cuda"):
@@ -46,9 +77,14 @@ def peak_bytes(device: str) -> int | None:
         import torch
 
         return int(torch.cuda.max_memory_allocated(device))
+    return _kibibytes(_STATUS, "VmHWM:")
+
+
+def _kibibytes(path: Path, name: str) -> int | None:
+    """An entry of one of Linux's tables, in bytes."""
     try:
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
+        for line in path.read_text().splitlines():
+            if line.startswith(name):
                 return int(line.split()[1]) * 1024
     except OSError:
         pass

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from editar_bench import provenance
+from editar_bench.batch_sizes import BatchSizes
 from editar_bench.contracts import Metric, SetMetric
 from editar_bench.engines.local import LocalEngine
 from editar_bench.lookup import Lookup
@@ -53,9 +54,10 @@ def run(plan: Plan, out: Path, reporter: Reporter) -> Summary:
         summary = Summary(store.begin_run(record))
         for remark in (remark for entry in plan.tasks for remark in entry.remarks):
             reporter.note(remark)
+        sizes = BatchSizes(plan.device, spec.batch_size)
         try:
             for entry in plan.tasks:
-                _TaskDriver(store, plan, entry, reporter, summary).run()
+                _TaskDriver(store, plan, entry, reporter, summary, sizes).run()
         except BaseException as error:
             with suppress(Exception):  # the first error is the one to tell
                 store.finish_run(summary.run_id, "failed", str(error) or "interrupted")
@@ -78,13 +80,20 @@ class _TaskDriver:
     """One task of a run, for all its models."""
 
     def __init__(
-        self, store: Store, plan: Plan, entry: TaskEntry, reporter: Reporter, summary: Summary
+        self,
+        store: Store,
+        plan: Plan,
+        entry: TaskEntry,
+        reporter: Reporter,
+        summary: Summary,
+        sizes: BatchSizes,
     ) -> None:
         self.store = store
         self.plan = plan
         self.entry = entry
         self.reporter = reporter
         self.summary = summary
+        self.sizes = sizes
         self.engine = LocalEngine()
         self.broken: dict[str, str] = {}  # metric -> why it cannot be used
         self.ready: dict[str, Metric] = {}
@@ -116,7 +125,7 @@ class _TaskDriver:
 
     def _generate(self, lookup: Lookup, model: ModelEntry) -> None:
         assert model.model is not None
-        todo = lookup.missing_batches(model, self.plan.spec.batch_size or model.model.batch_size)
+        todo = lookup.missing_batches(model, self.sizes.of(model.label, model.model))
         count = sum(len(batch.wanted) for batch in todo)
         job = GenerateJob(
             out=self.store.out,
@@ -214,6 +223,8 @@ class _TaskDriver:
         with self.reporter.stage(f"{self.entry.task} · {title}", total) as advance:
             for tally in self.engine.map(build, batches):
                 failed |= tally.reasons
+                if tally.remark:
+                    self._say(f"{title} on {self.entry.task}: {tally.remark}", problem=False)
                 advance(tally.done)
         self.store.ingest()
         return failed

@@ -18,7 +18,10 @@ Seed = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 BatchSize = Annotated[
-    str, typer.Option(help="auto (each model's own) or a number, the same for all models.")
+    str,
+    typer.Option(
+        help="auto (each model's own, fitted to the free memory) or a number, the same for all models."
+    ),
 ]
 
 DEFAULT_OUT = Path("results")

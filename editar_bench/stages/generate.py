@@ -10,7 +10,7 @@ from typing import Any
 
 from editar_bench import parts, provenance, store
 from editar_bench.contracts import Context, Model, TaskModule
-from editar_bench.devices import peak_bytes, reset_peak
+from editar_bench.devices import is_out_of_memory, peak_bytes, release_memory, reset_peak
 from editar_bench.errors import UserError
 from editar_bench.pictures import picture_path, write_picture
 from editar_bench.seeds import seed_of
@@ -49,6 +49,21 @@ class Tally:
     done: int
     failed: int = 0
     reasons: Mapping[str, str] = field(default_factory=dict)  # what failed -> why
+    remark: str = ""  # one sentence on how it went, if it did not go as planned
+
+
+def pieces(batch: Batch, size: int) -> list[Batch]:
+    """Ranges of `size` indices of a batch, the last one filled up with its own; only those with something wanted."""
+    found: list[Batch] = []
+    left = set(batch.wanted)
+    for start in range(0, len(batch.indices), size):
+        own = batch.indices[start : start + size]
+        wanted = frozenset(left & set(own))
+        if wanted:
+            left -= wanted
+            indices = [own[i % len(own)] for i in range(size)]
+            found.append(Batch(indices=indices, wanted=wanted, repeat=batch.repeat))
+    return found
 
 
 def is_fatal(error: Exception) -> bool:
@@ -69,8 +84,14 @@ class SetupFailed(Exception):
     """A model could not be loaded; the message says why."""
 
 
+Made = tuple[Generation | Exception, int]  # a picture or why there is none; the batch size
+
+
 class GenerateStage:
-    """Batch of indices in, pictures and output rows on disk, tally out."""
+    """Batch of indices in, pictures and output rows on disk, tally out.
+
+    A batch that does not fit into memory is halved, and so are all later ones.
+    """
 
     def __init__(self, job: GenerateJob, task: TaskModule, model: Model) -> None:
         self.job = job
@@ -82,10 +103,12 @@ class GenerateStage:
         except Exception as error:
             raise SetupFailed(one_line(error)) from error
         self.machine = provenance.machine(job.device)  # of this worker, not of the driver
+        self.most: int | None = None  # pictures a batch, once memory has run out
 
     def __call__(self, batch: Batch) -> Tally:
         """Make the whole batch, store what is wanted of it."""
         examples = {index: self.examples[index] for index in set(batch.indices)}
+        before = self.most
         made = self._make_all(batch, examples)
         rows = [
             self._row(examples[index], batch, result)
@@ -94,28 +117,46 @@ class GenerateStage:
         ]
         parts.write_part(self.job.out, "output", rows)
         reasons = {row["sample_id"]: row["reason"] for row in rows if row["status"] == "failed"}
-        return Tally(done=len(rows), failed=len(reasons), reasons=reasons)
+        remark = ""
+        if self.most != before:
+            remark = f"memory ran out with {before or len(batch.indices)} pictures a batch; {self.most} from here on"
+        return Tally(done=len(rows), failed=len(reasons), reasons=reasons, remark=remark)
 
-    def _make_all(
-        self, batch: Batch, examples: Mapping[int, Example]
-    ) -> dict[int, tuple[Generation | Exception, int]]:
-        """Per index the picture (or why there is none) and the batch size it was made with."""
+    def _make_all(self, batch: Batch, examples: Mapping[int, Example]) -> dict[int, Made]:
+        """What became of each index, in pieces as large as memory allows."""
         size = len(batch.indices)
+        if self.most is not None and size > self.most:
+            return self._make_pieces(batch, examples)
         try:
             made = self._make([examples[i] for i in batch.indices], batch.repeat)
             return {i: (g, size) for i, g in zip(batch.indices, made, strict=True)}
         except Exception as error:
             if is_fatal(error):
                 raise
-        # Somewhere in the batch is a sample that cannot be made: alone, each one answers for itself.
-        alone: dict[int, tuple[Generation | Exception, int]] = {}
+            too_large = size > 1 and is_out_of_memory(error)
+        if too_large:  # here nothing refers to the error any more, whose frames hold tensors
+            release_memory(self.job.device)
+            self.most = size // 2
+            return self._make_pieces(batch, examples)
+        return self._make_alone(batch, examples)
+
+    def _make_pieces(self, batch: Batch, examples: Mapping[int, Example]) -> dict[int, Made]:
+        """The batch in smaller fixed ranges of indices; those in which nothing is wanted are left out."""
+        made: dict[int, Made] = {}
+        for piece in pieces(batch, self.most or 1):
+            made |= self._make_all(piece, examples)
+        return made
+
+    def _make_alone(self, batch: Batch, examples: Mapping[int, Example]) -> dict[int, Made]:
+        """Somewhere in the batch is a sample that cannot be made: alone, each one answers for itself."""
+        alone: dict[int, Made] = {}
         for index in sorted(batch.wanted):
             try:
                 alone[index] = (self._make([examples[index]], batch.repeat)[0], 1)
             except Exception as error:
                 if is_fatal(error):
                     raise
-                alone[index] = (error, 1)
+                alone[index] = (error.with_traceback(None), 1)
         return alone
 
     def _make(self, examples: Sequence[Example], repeat: int) -> list[Generation]:
@@ -143,9 +184,7 @@ class GenerateStage:
     def _seed(self, example: Example, repeat: int) -> int:
         return seed_of(self.job.run_seed, example.task, self.task.dataset, example.id, repeat)
 
-    def _row(
-        self, example: Example, batch: Batch, result: tuple[Generation | Exception, int]
-    ) -> dict[str, Any]:
+    def _row(self, example: Example, batch: Batch, result: Made) -> dict[str, Any]:
         outcome, batch_size = result
         row: dict[str, Any] = {
             "run_id": self.job.run_id,
