@@ -17,6 +17,7 @@ import numpy as np
 from editar_bench.errors import UserError
 from editar_bench.types import Example, Picture, Task
 from models.adapters.common import quiet
+from models.adapters.hub import UNWANTED
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +32,7 @@ _FILTERS = {
     Task.EDGE: "NEAREST",
     Task.SEGMENTATION: "NEAREST",
 }
-# Parts of diffusers' pipelines that no benchmark wants, where a pipeline has them.
-_UNWANTED = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+_UNWANTED = {**dict.fromkeys(UNWANTED), "requires_safety_checker": False}
 
 
 def precision(name: str, device: str, half: str = "float16") -> torch.dtype:
