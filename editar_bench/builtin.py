@@ -29,6 +29,10 @@ MODELS: Final[Table] = {
         "models.adapters.reference:KlRoundTrip",
         "reference: the truth through the KL autoencoder of the diffusion baselines",
     ),
+    "codec-released": (
+        "models.adapters.codec_released:CodecReleased",
+        "reference: the truth through the codec of the published EditAR (needs its weights)",
+    ),
     "copy-source": (
         "models.adapters.reference:CopySource",
         "reference: the condition picture unchanged",

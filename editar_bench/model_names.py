@@ -42,6 +42,18 @@ def _value(text: str) -> Any:
 
 def parse_models(text: str) -> list[ModelRef]:
     """Split a comma list; a piece `key=value` without a colon continues the settings of the model before it."""
+    pieces = _pieces(text)
+    if not pieces:
+        raise UserError("--model is empty; name at least one model (see `editar-bench ls models`).")
+    return [ModelRef(MODELS.check(base), settings) for base, settings in pieces]
+
+
+def parse_label(label: str) -> ModelRef:
+    """The name and settings behind the label of one model, which need not be registered."""
+    return ModelRef(*_pieces(label)[0])
+
+
+def _pieces(text: str) -> list[tuple[str, dict[str, Any]]]:
     pieces: list[tuple[str, dict[str, Any]]] = []
     for piece in filter(None, (part.strip() for part in text.split(","))):
         name, colon, setting = piece.partition(":")
@@ -56,9 +68,7 @@ def parse_models(text: str) -> list[ModelRef]:
                     f"'{setting}' in --model is no setting; write name:key=value,key=value."
                 )
             pieces[-1][1][key.strip()] = _value(value.strip())
-    if not pieces:
-        raise UserError("--model is empty; name at least one model (see `editar-bench ls models`).")
-    return [ModelRef(MODELS.check(base), settings) for base, settings in pieces]
+    return pieces
 
 
 def create_model(ref: ModelRef) -> tuple[str, Model]:

@@ -18,7 +18,7 @@ from editar_bench.batch_sizes import BatchSizes
 from editar_bench.contracts import Metric, SetMetric
 from editar_bench.engines.local import LocalEngine
 from editar_bench.lookup import Lookup
-from editar_bench.model_names import ModelRef
+from editar_bench.model_names import parse_label
 from editar_bench.plan import ModelEntry, Plan, TaskEntry, build_models
 from editar_bench.progress import Reporter
 from editar_bench.stages.aggregate import ModelResults, TaskResults, aggregate_task
@@ -204,7 +204,7 @@ class _TaskDriver:
         floors = {info.gap for info in self.entry.infos} - {"none"}
         labels = sorted(floors | {model.ceiling for model in self.plan.models})
         found = {label: results[label] for label in labels if label in results}
-        for model in build_models([ModelRef(label) for label in labels if label not in found]):
+        for model in build_models([parse_label(label) for label in labels if label not in found]):
             if model.model is not None and (result := lookup.reference(model)):
                 found[model.label] = result
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from typing import Any
@@ -44,6 +44,28 @@ def whole(name: str, value: Any, low: int) -> int:
     return int(value)
 
 
+def one_of(name: str, value: Any, known: Collection[str]) -> str:
+    """A setting as one of the known words.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} is {value!r} and must be one of {', '.join(known)}")
+    return value
+
+
+def words(name: str, value: Any) -> str:
+    """A setting as text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r} and must be text")
+    return value
+
+
 def check_sizes(model: str, batch: Sequence[Example], side: int) -> None:
     """Refuse condition pictures that are not side x side.
 
@@ -56,6 +78,21 @@ def check_sizes(model: str, batch: Sequence[Example], side: int) -> None:
             raise UserError(
                 f"{model} makes pictures of {side}x{side} pixels, but the condition of sample "
                 f"{example.id} is {width}x{height}; resize the data set or leave the model out"
+            )
+
+
+def check_square(model: str, batch: Sequence[Example]) -> None:
+    """Refuse condition pictures that are not square.
+
+    Raises:
+        UserError: naming the sample and its size.
+    """
+    for example in batch:
+        height, width = example.condition.shape[:2]
+        if height != width:
+            raise UserError(
+                f"{model} makes square pictures, but the condition of sample {example.id} is "
+                f"{width}x{height}; crop the data set's pictures or leave the model out"
             )
 
 

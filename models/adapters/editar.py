@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from editar_bench.contracts import Context
-from editar_bench.errors import UserError
 from editar_bench.types import Capability, Example, Generation, Settings, Task
+from models.adapters import codec_released
 from models.adapters.budgets import training_cost
 from models.adapters.common import (
     NATIVE,
     check_sizes,
+    check_square,
     everywhere,
     generations,
     number,
@@ -111,7 +112,6 @@ class Editar:
 
     name = "editar"
     kind: Literal["measured"] = "measured"
-    ceiling = "codec-released"  # a row nobody makes yet: better no gap than one to another decoder
     capabilities: ClassVar[Mapping[Task, Capability]] = everywhere(NATIVE)
     batch_size = 4
 
@@ -126,6 +126,7 @@ class Editar:
         top_p: float = TOP_P,
     ) -> None:
         self.settings = _settings(guidance, temperature, top_k, top_p)
+        self.ceiling = codec_released.label_for(codec)
         self._files = (
             find_weights(TRANSFORMER, weights),
             find_weights(CODEC, codec),
@@ -163,7 +164,7 @@ class Editar:
 
         assert self._editar is not None, "setup comes first"
         started = time.perf_counter()
-        _check_square(batch)
+        check_square(self.name, batch)
         side = self._editar.codec.config.image_size
         pictures = self._editar.edit(
             [fit(example.condition, side) for example in batch],
@@ -182,13 +183,3 @@ def _settings(guidance: float, temperature: float, top_k: int, top_p: float) -> 
         "top_k": whole("top_k", top_k, 0),
         "top_p": number("top_p", top_p, 0.0, 1.0),
     }
-
-
-def _check_square(batch: Sequence[Example]) -> None:
-    for example in batch:
-        height, width = example.condition.shape[:2]
-        if height != width:
-            raise UserError(
-                f"editar makes square pictures, but the condition of sample {example.id} is "
-                f"{width}x{height}; crop the data set's pictures or leave the model out"
-            )
