@@ -2,8 +2,8 @@
 
 The learning rate follows the share of the budget that is spent (linear warm-up, then cosine to zero), so ten
 minutes on a GPU and two hours on two cores run the same recipe. The budget is minutes or floating-point
-operations; networks that are to be compared get the same number of the latter. Everything needed to go on after
-a kill is in `checkpoint.pt`.
+operations; networks that are to be compared get the same number of the latter; published recipes count steps.
+Everything needed to go on after a kill is in `checkpoint.pt`.
 """
 
 from __future__ import annotations
@@ -11,92 +11,27 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from editar_bench.errors import UserError
-from editar_bench.types import Picture
 from models.training.flops import step_flops
-from models.training.muon import Muon, hidden_matrices
+from models.training.machine import OneDevice, Optimizers
+from models.training.optimizers import MUON_LEARNING_RATE, faster_in_bf16, make_optimizers
 from models.training.progress import Progress
+from models.training.recipe import Budget, Clock, Recipe, Streaming
 
 WARM_UP = 0.03  # of the budget
-MUON_LEARNING_RATE = (
-    0.02  # of every recipe's hidden matrices; a recipe's own rate is AdamW's, for the rest
-)
-BETAS = (0.9, 0.95)
-WEIGHT_DECAY = 0.05  # on tensors of two or more dimensions
 CLIP_NORM = 1.0
 _CHECKPOINT_SECONDS = 120.0
-
-
-Optimizers = list[torch.optim.Optimizer]
-
-
-class Recipe(Protocol):
-    """What to train: the network, its loss on the stream, how to judge it, where its files go."""
-
-    name: str
-    muon: bool  # whether Muon trains the hidden matrices; AdamW trains the rest
-    learning_rate: float  # of AdamW
-    batch_size: int
-    settings: dict[str, Any]  # everything chosen or built upon, committed beside the weights
-
-    def build(self) -> nn.Module:
-        """The network, with all that is trained with it, freshly initialized."""
-
-    def loss(
-        self, module: nn.Module, clock: Clock, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Loss of one fresh batch, and the parts worth plotting."""
-
-    def validate(self, module: nn.Module) -> dict[str, float]:
-        """Figures on the validation split; called a dozen times a run."""
-
-    def sheet(self, module: nn.Module) -> Picture | None:
-        """A picture to look at."""
-
-    def load(self, module: nn.Module, folder: Path) -> None:
-        """Read shipped weights into a fresh network, to continue from them."""
-
-    def export(self, module: nn.Module, folder: Path) -> None:
-        """Write the shipped form: safetensors in half precision and the config."""
-
-
-@dataclass(slots=True)
-class Clock:
-    """Where a run stands: what this run has done so far, and the share of its budget that is spent."""
-
-    step: int = 0
-    samples: int = 0
-    seconds: float = 0.0
-    flops: float = 0.0
-    share: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """What a run may spend on its steps: minutes, or floating-point operations of forward and backward passes."""
-
-    minutes: float = 0.0
-    flops: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Exactly one of the two says when to stop."""
-        if (self.minutes > 0) == (self.flops > 0):
-            raise ValueError("a budget is either minutes or flops, and above 0")
-
-    def share(self, clock: Clock) -> float:
-        """How much of it is spent, 0 to 1 and a little beyond."""
-        if self.flops:
-            return clock.flops / self.flops
-        return clock.seconds / (60 * self.minutes)
+_CHECKPOINT_STEPS = 500  # where steps are the budget: processes must agree when to save
 
 
 @dataclass(slots=True)
@@ -111,28 +46,42 @@ class Trainer:
     seed: int = 0
     continue_from: Path | None = None
     points: int = 12  # of the curve
+    schedule: Callable[[float], float] | None = None  # default: `learning_rate_share`
+    machine: OneDevice | None = None  # default: the device alone
     clock: Clock = field(default_factory=Clock)
     curve: list[dict[str, float]] = field(default_factory=list)
 
     def run(self) -> None:
         """Train to the end of the budget, or go on from the checkpoint of an earlier call, then export."""
+        if self.machine is None:
+            self.machine = OneDevice(self.device, faster_in_bf16(self.device))
+        machine = self.machine
         torch.manual_seed(self.seed)
         module = self.recipe.build().to(self.device)
         if self.continue_from is not None:
             self.recipe.load(module, self.continue_from)
         optimizers = make_optimizers(module, self.recipe, self.device)
+        module, optimizers = machine.prepare(module, optimizers)
         generator = torch.Generator().manual_seed(self.seed)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._restore(module, optimizers, generator)
-        self._loop(module, optimizers, generator)
-        self._measure(module)
-        self.recipe.export(module.eval(), self.weights)
-        self._write_record(module)
+        self._loop(machine, module, optimizers, generator)
+        whole = machine.whole(module)
+        self._measure(whole)
+        if machine.main:
+            self.recipe.export(whole.eval(), self.weights)
+            self._write_record(machine, whole)
+        machine.wait()
 
-    def _loop(self, module: nn.Module, optimizers: Optimizers, generator: torch.Generator) -> None:
-        clock = self.clock
-        bf16 = faster_in_bf16(self.device)
-        flops_a_step = step_flops(self.recipe, module, clock, generator)
+    def _loop(
+        self,
+        machine: OneDevice,
+        module: nn.Module,
+        optimizers: Optimizers,
+        generator: torch.Generator,
+    ) -> None:
+        clock, schedule = self.clock, self.schedule or learning_rate_share
+        flops_a_step = self._flops_a_step(module, generator)
         progress = Progress(f"training {self.recipe.name}", 1.0, self.budget.share(clock))
         saved = time.monotonic()
         running: dict[str, float] = {}
@@ -142,47 +91,80 @@ class Trainer:
             clock.share = share
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
-                    group["lr"] = group["full_lr"] * learning_rate_share(clock.share)
+                    group["lr"] = group["full_lr"] * schedule(clock.share)
                 optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=bf16):
-                loss, parts = self.recipe.loss(module, clock, generator)
-            loss.backward()
-            nn.utils.clip_grad_norm_(module.parameters(), CLIP_NORM)
+            figures = machine.gradients(module, lambda m: self.recipe.loss(m, clock, generator))
+            machine.clip(module, CLIP_NORM)
             for optimizer in optimizers:
                 optimizer.step()
             clock.step += 1
             clock.samples += self.recipe.batch_size
-            for name, value in {"loss": float(loss.detach()), **parts}.items():
+            for name, value in figures.items():
                 running[name] = 0.98 * running.get(name, value) + 0.02 * value
             clock.flops += flops_a_step
-            clock.seconds += time.monotonic() - started
+            spent = time.monotonic() - started
+            clock.seconds += spent
+            clock.pace = 0.9 * (clock.pace or spent) + 0.1 * spent
             if clock.share >= len(self.curve) / self.points:
                 self._measure(module, running)
-            if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                self._save(module, optimizers, generator)
+            if self._save_is_due(saved):
+                self._save(machine, module, optimizers, generator)
                 saved = time.monotonic()
-            text = "  ".join(f"{k} {v:.3f}" for k, v in running.items())
-            progress.step(self.budget.share(clock) - share, f"{clock.samples} samples  {text}")
-        self._save(module, optimizers, generator)
-        progress.close()
+            if machine.main:
+                text = "  ".join(f"{k} {v:.3f}" for k, v in (running | self._speed()).items())
+                progress.step(self.budget.share(clock) - share, f"{clock.samples} samples  {text}")
+        self._save(machine, module, optimizers, generator)
+        if machine.main:
+            progress.close()
+
+    def _flops_a_step(self, module: nn.Module, generator: torch.Generator) -> float:
+        if isinstance(self.recipe, Streaming):
+            return self.recipe.flops_a_step
+        return step_flops(self.recipe, module, self.clock, generator)
+
+    def _save_is_due(self, saved: float) -> bool:
+        if self.budget.steps:
+            return self.clock.step % _CHECKPOINT_STEPS == 0
+        return time.monotonic() - saved > _CHECKPOINT_SECONDS
+
+    def _speed(self) -> dict[str, float]:
+        if isinstance(self.recipe, Streaming) and self.machine is not None and self.clock.pace:
+            return self.recipe.speed(self.clock.pace, self.machine.processes)
+        return {}
+
+    def _reading(self, machine: OneDevice) -> dict[str, float]:
+        """How fast a streaming recipe is, and what it had to skip, over all processes."""
+        if not isinstance(self.recipe, Streaming):
+            return {}
+        skipped: Counter[str] = sum(machine.gathered(self.recipe.skipped()), Counter())
+        return self._speed() | {f"skipped {name}": n for name, n in sorted(skipped.items())}
 
     def _measure(self, module: nn.Module, running: dict[str, float] | None = None) -> None:
         """Add a point to the curve and write the sample sheet; its time is not the budget's."""
+        assert self.machine is not None
         module.eval()
         with torch.no_grad():
             figures = self.recipe.validate(module)
             sheet = self.recipe.sheet(module)
+        figures |= self._reading(self.machine)
         clock = self.clock
         point = {"step": clock.step, "samples": clock.samples, "seconds": round(clock.seconds, 1)}
         self.curve.append({**point, **(running or {}), **figures})
+        if not self.machine.main:
+            return
         print(json.dumps(self.curve[-1]), flush=True)
         if sheet is not None:
             Image.fromarray(sheet).save(self.folder / "sheet.png")
 
-    def _save(self, module: nn.Module, optimizers: Optimizers, generator: torch.Generator) -> None:
+    def _save(
+        self,
+        machine: OneDevice,
+        module: nn.Module,
+        optimizers: Optimizers,
+        generator: torch.Generator,
+    ) -> None:
         state = {
-            "module": module.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            **machine.state(module, optimizers),
             "generator": generator.get_state(),
             "torch": torch.get_rng_state(),
             "clock": [self.clock.step, self.clock.samples, self.clock.seconds, self.clock.flops],
@@ -191,9 +173,15 @@ class Trainer:
             "finished": self.budget.share(self.clock) >= 1,
             "curve": self.curve,
         }
-        temporary = self.folder / "checkpoint.part"
-        torch.save(state, temporary)
-        temporary.rename(self.folder / "checkpoint.pt")
+        if isinstance(self.recipe, Streaming):
+            state["places"] = {}
+            for places in machine.gathered(self.recipe.places()):
+                state["places"] |= places
+        if machine.main:
+            temporary = self.folder / "checkpoint.part"
+            torch.save(state, temporary)
+            temporary.rename(self.folder / "checkpoint.pt")
+        machine.wait()
 
     def _restore(
         self, module: nn.Module, optimizers: Optimizers, generator: torch.Generator
@@ -201,7 +189,7 @@ class Trainer:
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return
-        state = _read_checkpoint(path, self.device)
+        state = _read_checkpoint(path)
         # A continuation goes on from its own checkpoint only, not from that of the run whose weights it continues.
         if self.continue_from is not None and (state["finished"] or not state["continued"]):
             return
@@ -210,15 +198,16 @@ class Trainer:
                 f"train: the checkpoint {path} was made with other settings or beside other networks "
                 "than today's; delete it to start this network anew"
             )
-        module.load_state_dict(state["module"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        generator.set_state(state["generator"].cpu())
-        torch.set_rng_state(state["torch"].cpu())
+        assert self.machine is not None
+        self.machine.restore(module, optimizers, state)
+        generator.set_state(state["generator"])
+        torch.set_rng_state(state["torch"])
         self.clock = Clock(*state["clock"])
         self.curve = state["curve"]
+        if isinstance(self.recipe, Streaming):
+            self.recipe.go_to(state["places"])
 
-    def _write_record(self, module: nn.Module) -> None:
+    def _write_record(self, machine: OneDevice, module: nn.Module) -> None:
         """`NAME.training.json` beside the weights: settings, counts over all continuations, and the curve."""
         file_name = f"{self.recipe.name}.training.json"
         path = self.weights / file_name
@@ -233,7 +222,7 @@ class Trainer:
             "flops": self.clock.flops,
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
-            "bf16": faster_in_bf16(self.device),
+            "bf16": machine.bf16,
             "seed": self.seed,
             "learning_rate": self.recipe.learning_rate,
             "muon_learning_rate": MUON_LEARNING_RATE if self.recipe.muon else None,
@@ -257,56 +246,18 @@ def learning_rate_share(share: float) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
 
 
-@cache
-def faster_in_bf16(device: str) -> bool:
-    """Whether this device multiplies matrices faster in bfloat16: GPUs do, CPUs only with units made for it."""
-
-    def seconds(dtype: torch.dtype) -> float:
-        a = torch.randn(1024, 1024, device=device, dtype=dtype)
-        best = float("inf")
-        for _ in range(4):  # the first only warms up
-            start = time.perf_counter()
-            float((a @ a)[0, 0])  # reading a value waits for the device
-            best = min(best, time.perf_counter() - start)
-        return best
-
-    return seconds(torch.bfloat16) < seconds(torch.float32)
-
-
-def make_optimizers(module: nn.Module, recipe: Recipe, device: str) -> Optimizers:
-    """Muon for the hidden matrices, if the recipe wants it, and AdamW for everything else.
-
-    Each group keeps its undiminished rate under "full_lr".
-    """
-    hidden = hidden_matrices(module) if recipe.muon else []
-    known = {id(p) for p in hidden}
-    rest = [p for p in module.parameters() if p.requires_grad and id(p) not in known]
-    groups = [
-        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
-        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimizers: Optimizers = [torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS)]
-    if hidden:
-        dtype = torch.bfloat16 if faster_in_bf16(device) else torch.float32
-        optimizers.append(Muon(hidden, MUON_LEARNING_RATE, dtype))
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["full_lr"] = group["lr"]
-    return optimizers
-
-
 def _plain(settings: dict[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
-def _read_checkpoint(path: Path, device: str) -> dict[str, Any]:
-    """The state of an earlier call.
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state of an earlier call, on the CPU.
 
     Raises:
         UserError: the file is damaged.
     """
     try:
-        return dict(torch.load(path, map_location=device, weights_only=True))
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # a damaged file fails in as many ways as torch has readers
         raise UserError(
             f"train: the checkpoint {path} cannot be read ({str(error).splitlines()[0]}); "
