@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,9 @@ from editar_bench.errors import UserError
 from models.editar.codec import Codec, CodecConfig
 from models.editar.config import TransformerConfig
 from models.editar.quantizer import USAGE_WINDOW
-from models.editar.transformer import Transformer
+from models.editar.transformer import RotaryNetwork, Transformer
 
+_Rotary = TypeVar("_Rotary", bound=RotaryNetwork)
 WRAPPERS = ("model", "module", "state_dict")
 PREFIXES = ("_orig_mod.", "module.")  # left by torch.compile and by DistributedDataParallel
 TRAINING_ONLY = "alignment."  # the distillation convolution, which inference does not have
@@ -41,9 +42,28 @@ def load_transformer(
         device: where to.
         dtype: of all weights.
     """
+    return load_rotary(
+        lambda: Transformer(TransformerConfig.from_dict(config)), path, device, dtype
+    )
+
+
+def load_rotary(
+    build: Callable[[], _Rotary],
+    path: Path | str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> _Rotary:
+    """Load any network that makes its own rotary table, as `load_transformer` does.
+
+    Args:
+        build: makes the network; called where tensors have no memory.
+        path: the weights.
+        device: where to.
+        dtype: of all weights.
+    """
     state = {k: v for k, v in read_state(path).items() if not k.startswith(TRAINING_ONLY)}
     with torch.device("meta"):
-        model = Transformer(TransformerConfig.from_dict(config))
+        model = build()
     _fill(model, state, path, device, dtype)
     model.reset_rotary()
     model.rotary = model.rotary.to(device)

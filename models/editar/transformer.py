@@ -10,6 +10,7 @@ the codebook.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -45,12 +46,18 @@ class Attention(nn.Module):
         self.wo = nn.Linear(config.dim, config.dim, bias=False)
         self.resid_dropout = nn.Dropout(config.residual_dropout)
 
-    def forward(self, x_BLD: Tensor, table_LP2: Tensor) -> Tensor:
-        """Attend from every position to itself and all before it."""
+    def forward(self, x_BLD: Tensor, table_LP2: Tensor, seen_BL: Tensor | None = None) -> Tensor:
+        """Attend from every position to itself and all before it that may be seen at all (`seen_BL`, bool)."""
+        return self.merge(causal_attention(*self.project(x_BLD, table_LP2), seen_BL))
+
+    def project(self, x_BLD: Tensor, table_LP2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, H, L, K), the first two rotated."""
         qkv = self.wqkv(x_BLD).unflatten(-1, (3, self.n_head, self.head_dim))
         q_BHLK, k_BHLK, v_BHLK = qkv.permute(2, 0, 3, 1, 4)
-        q_BHLK, k_BHLK = rotate(q_BHLK, table_LP2), rotate(k_BHLK, table_LP2)
-        y_BHLK = causal_attention(q_BHLK, k_BHLK, v_BHLK)
+        return rotate(q_BHLK, table_LP2), rotate(k_BHLK, table_LP2), v_BHLK
+
+    def merge(self, y_BHLK: Tensor) -> Tensor:
+        """What the heads found, as one vector (B, L, D) a position."""
         return self.resid_dropout(self.wo(y_BHLK.transpose(1, 2).flatten(2)))
 
 
@@ -79,9 +86,9 @@ class Block(nn.Module):
         self.attention_norm = RMSNorm(config.dim, config.norm_eps)
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
 
-    def forward(self, x_BLD: Tensor, table_LP2: Tensor) -> Tensor:
-        """One layer over the whole sequence."""
-        x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), table_LP2)
+    def forward(self, x_BLD: Tensor, table_LP2: Tensor, seen_BL: Tensor | None = None) -> Tensor:
+        """One layer over the whole sequence; of `seen_BL` (bool) are the positions that may be seen at all."""
+        x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), table_LP2, seen_BL)
         return x_BLD + self.feed_forward(self.ffn_norm(x_BLD))
 
 
@@ -116,11 +123,30 @@ class CaptionEmbedder(nn.Module):
         return self.cap_proj(torch.where(drop_B[:, None, None], self.uncond_embedding, text))
 
 
-class Transformer(nn.Module):
+class RotaryNetwork(nn.Module):
+    """A network with a rotary table that weights files do not carry and that casts do not round."""
+
+    rotary: Tensor
+
+    def _table(self) -> Tensor:
+        raise NotImplementedError
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        device = self.rotary.device
+        self.reset_rotary()  # a cast of the model must not round the table's angles
+        self.rotary = self.rotary.to(device)
+        return self
+
+    def reset_rotary(self) -> None:
+        """Make the rotary table anew, in float32 on the CPU."""
+        self.rotary = self._table()
+
+
+class Transformer(RotaryNetwork):
     """Predicts the codes of the target picture from condition codes and text."""
 
     img_uncond_embedding: Tensor
-    rotary: Tensor
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -135,23 +161,12 @@ class Transformer(nn.Module):
         null = torch.randn(config.block_size, config.dim) / config.dim**0.5
         self.register_buffer("img_uncond_embedding", null)
         self.register_buffer("rotary", self._table(), persistent=False)
-        self.apply(_initialize)
+        self.apply(initialize)
         nn.init.zeros_(self.output.weight)
 
     def _table(self) -> Tensor:
         c = self.config
         return rotary_table(c.side, c.cls_token_num, c.head_dim, c.rope_base)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Transformer:
-        super()._apply(fn, recurse)
-        device = self.rotary.device
-        self.reset_rotary()  # a cast of the model must not round the table's angles
-        self.rotary = self.rotary.to(device)
-        return self
-
-    def reset_rotary(self) -> None:
-        """Make the rotary table anew, in float32 on the CPU; weights files do not carry it."""
-        self.rotary = self._table()
 
     def embed_prefix(
         self, text: Tensor, condition_codes: Tensor, drop_text_B: Tensor, drop_image_B: Tensor
@@ -234,6 +249,7 @@ def joint_dropout(batch: int, generator: torch.Generator) -> tuple[Tensor, Tenso
     return (r_B < 0.05) | (r_B > 0.95), r_B < 0.10
 
 
-def _initialize(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
+    """The start of matrices and embeddings: normal, of standard deviation 0.02."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)

@@ -145,6 +145,14 @@ def _editar(campaign: Campaign) -> Recipe:
     )
 
 
+def _llamagen(campaign: Campaign) -> Recipe:
+    from models.training.llamagen_recipe import LlamaGenRecipe
+    from models.training.settings import LLAMAGEN
+
+    banks = campaign.bank("train"), campaign.bank("validation")
+    return LlamaGenRecipe(LLAMAGEN, *banks, campaign.weights, device=campaign.device)
+
+
 def _vae(campaign: Campaign) -> Recipe:
     from models.training.kl_recipe import KLRecipe
 
@@ -167,6 +175,7 @@ _RECIPES: dict[str, Callable[[Campaign], Recipe]] = {
     "clip": _clip,
     "teacher": _teacher,
     "editar": _editar,
+    "llamagen": _llamagen,
     "vae": _vae,
     "instruct-pix2pix": _instruct_pix2pix,
 }

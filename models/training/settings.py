@@ -37,3 +37,5 @@ EDITAR = TransformerConfig(
     residual_dropout=0.0,
     ffn_dropout=0.0,
 )
+
+LLAMAGEN = EDITAR  # without the condition picture, in front of the same target codes
