@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import isqrt
-from typing import Any
+from typing import Any, Self
 
 from editar_bench.errors import UserError
 
@@ -73,7 +73,7 @@ class TransformerConfig:
         return self.block_size + self.cls_token_num
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TransformerConfig:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read the `transformer` object of a config.json; keys left out take the released value."""
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:

@@ -17,17 +17,21 @@ def rotary_table(side: int, text_slots: int, head_dim: int, base: float = 10000.
     have cosine *and* sine zero: rotated queries and keys of text vanish, as in the code the
     released weights were trained with.
     """
-    half = head_dim // 2
-    frequencies = base ** -(torch.arange(0, half, 2)[: half // 2].float() / half)
-    angles_GF = torch.outer(torch.arange(2 * side).float(), frequencies)
-    rows_GGF = angles_GF[:, None].expand(-1, 2 * side, -1)
-    columns_GGF = angles_GF[None].expand(2 * side, -1, -1)
-    angles_GGP = torch.cat([rows_GGF, columns_GGF], -1)
-    grid_GGP2 = torch.stack([angles_GGP.cos(), angles_GGP.sin()], -1)
-    condition_NP2 = grid_GGP2[:side, :side].flatten(0, 1)
-    target_NP2 = grid_GGP2[side:, side:].flatten(0, 1)
+    rows_N = torch.arange(side).repeat_interleave(side)
+    columns_N = torch.arange(side).repeat(side)
+    condition_NP2 = turns(rows_N, columns_N, head_dim, base)
+    target_NP2 = turns(side + rows_N, side + columns_N, head_dim, base)
     text_TP2 = torch.zeros(text_slots, *condition_NP2.shape[1:])
     return torch.cat([condition_NP2, text_TP2, target_NP2])
+
+
+def turns(rows_L: Tensor, columns_L: Tensor, head_dim: int, base: float) -> Tensor:
+    """Cosine and sine at places of the grid, which may lie between its points: float32 (L, P, 2)."""
+    half = head_dim // 2
+    frequencies = base ** -(torch.arange(0, half, 2)[: half // 2].float() / half)
+    angles = [torch.outer(places_L.float(), frequencies) for places_L in (rows_L, columns_L)]
+    angles_LP = torch.cat(angles, -1)
+    return torch.stack([angles_LP.cos(), angles_LP.sin()], -1)
 
 
 def rotate(x_BHLK: Tensor, table_LP2: Tensor) -> Tensor:
