@@ -153,6 +153,22 @@ def _llamagen(campaign: Campaign) -> Recipe:
     return LlamaGenRecipe(LLAMAGEN, *banks, campaign.weights, device=campaign.device)
 
 
+def _muse(campaign: Campaign) -> Recipe:
+    from models.training.muse_recipe import MuseRecipe
+    from models.training.settings import MUSE
+
+    banks = campaign.bank("train"), campaign.bank("validation")
+    return MuseRecipe(MUSE, *banks, campaign.weights, device=campaign.device)
+
+
+def _var(campaign: Campaign) -> Recipe:
+    from models.training.settings import VAR
+    from models.training.var_recipe import VarRecipe
+
+    banks = campaign.bank("train"), campaign.bank("validation")
+    return VarRecipe(VAR, *banks, campaign.weights, device=campaign.device)
+
+
 def _vae(campaign: Campaign) -> Recipe:
     from models.training.kl_recipe import KLRecipe
 
@@ -176,6 +192,8 @@ _RECIPES: dict[str, Callable[[Campaign], Recipe]] = {
     "teacher": _teacher,
     "editar": _editar,
     "llamagen": _llamagen,
+    "muse": _muse,
+    "var": _var,
     "vae": _vae,
     "instruct-pix2pix": _instruct_pix2pix,
 }

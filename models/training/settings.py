@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from data_prep.scenes.constants import IMAGE_SIZE
+from models.compact.var import VarConfig
 from models.editar.codec import CodecConfig
 from models.editar.config import TransformerConfig
 from models.training.text_recipe import SLOTS, WIDTH
@@ -39,3 +42,7 @@ EDITAR = TransformerConfig(
 )
 
 LLAMAGEN = EDITAR  # without the condition picture, in front of the same target codes
+
+MUSE = EDITAR
+
+VAR = VarConfig(**asdict(EDITAR), scales=CODEC.multiscale or (), code_dim=CODEC.codebook_embed_dim)
