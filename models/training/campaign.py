@@ -153,6 +153,14 @@ def _llamagen(campaign: Campaign) -> Recipe:
     return LlamaGenRecipe(LLAMAGEN, *banks, campaign.weights, device=campaign.device)
 
 
+def _parti(campaign: Campaign) -> Recipe:
+    from models.training.parti_recipe import PartiRecipe
+    from models.training.settings import PARTI
+
+    banks = campaign.bank("train"), campaign.bank("validation")
+    return PartiRecipe(PARTI, *banks, campaign.weights, device=campaign.device)
+
+
 def _muse(campaign: Campaign) -> Recipe:
     from models.training.muse_recipe import MuseRecipe
     from models.training.settings import MUSE
@@ -192,6 +200,7 @@ _RECIPES: dict[str, Callable[[Campaign], Recipe]] = {
     "teacher": _teacher,
     "editar": _editar,
     "llamagen": _llamagen,
+    "parti": _parti,
     "muse": _muse,
     "var": _var,
     "vae": _vae,

@@ -1,4 +1,4 @@
-"""What the recipes of Parti, Muse and VAR share: the common stream, a start at the condition, validation, sheets and files."""
+"""What the recipes of Parti, Muse and VAR share: stream, start at the condition, validation, sheets and files."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from data_prep.scenes.constants import IMAGE_SIZE
+from models.compact.parti import PartiConfig
 from models.compact.var import VarConfig
 from models.editar.codec import CodecConfig
 from models.editar.config import TransformerConfig
@@ -42,6 +43,11 @@ EDITAR = TransformerConfig(
 )
 
 LLAMAGEN = EDITAR  # without the condition picture, in front of the same target codes
+
+PARTI = PartiConfig(
+    **asdict(EDITAR) | {"dim": 128, "n_head": 4, "n_layer": 4, "multiple_of": 448},
+    encoder_layers=2,
+)
 
 MUSE = EDITAR
 
