@@ -15,6 +15,17 @@ WEIGHTS = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
 _RECORDS = (".training.json", ".png")  # logs and curves: no model reads them
 _DECODER = ("decoder.", "post_quant_conv.")  # tensors of a codec that no code depends on
+# Frozen network: its key in the config.json of what is trained with it, its file, what people call it.
+_PARTNERS = {
+    "codec": ("codes_sha256", "codec/codec.safetensors", "codec"),
+    "text": ("text_sha256", "text/model.safetensors", "text encoder"),
+    "vae": ("vae_sha256", "vae/diffusion_pytorch_model.safetensors", "autoencoder"),
+    "unet": (
+        "unet_sha256",
+        "stable-diffusion/unet/diffusion_pytorch_model.safetensors",
+        "Stable Diffusion",
+    ),
+}
 _MEND = "fetch the repository's files again or run `editar-bench train all`"
 
 
@@ -53,18 +64,18 @@ def checked(root: Path, names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def partners(root: Path) -> dict[str, str]:
-    """What a generator's config.json says of the codec and the text encoder it was trained with.
+def partners(root: Path, names: Sequence[str] = ("codec", "text")) -> dict[str, str]:
+    """What a generator's config.json says of the frozen networks it was trained with.
 
-    The codec is known by what makes its codes: its decoder may be trained longer.
+    Args:
+        root: the weights folder.
+        names: of "codec", "text", "vae" and "unet" (the Stable Diffusion that a ControlNet steers). A codec is known
+            by what makes its codes: its decoder may be trained longer.
 
     Raises:
         UserError: a file is missing or is no safetensors file.
     """
-    return {
-        "codes_sha256": codes_sha256(root / "codec"),
-        "text_sha256": _tensors_sha256(root / "text" / "model.safetensors"),
-    }
+    return {key: there for name in names for key, there in [_partner(root, name)]}
 
 
 def codes_sha256(folder: Path) -> str:
@@ -72,17 +83,21 @@ def codes_sha256(folder: Path) -> str:
     return _tensors_sha256(folder / "codec.safetensors", _DECODER)
 
 
+def _partner(root: Path, name: str) -> tuple[str, str]:
+    key, file, _ = _PARTNERS[name]
+    if name == "codec":
+        return key, codes_sha256(root / "codec")
+    return key, _tensors_sha256(root / file)
+
+
 def _check_partners(root: Path, name: str) -> None:
-    """Refuse a network beside another codec or text encoder than it was trained with; it may not name them."""
+    """Refuse a network beside other frozen networks than it was trained with; it may not name them."""
     path = root / name / "config.json"
     named = _read_json(path) if path.is_file() else {}
-    if "codes_sha256" not in named:
-        return
-    for key, there in partners(root).items():
-        if named[key] != there:
-            partner = "codec" if key.startswith("codes") else "text encoder"
+    for partner, (key, _, what) in _PARTNERS.items():
+        if key in named and named[key] != _partner(root, partner)[1]:
             raise UserError(
-                f"The weights in {root / name} were trained with another {partner} than the one in {root}; "
+                f"The weights in {root / name} were trained with another {what} than the one in {root}; "
                 f"train {name} again (`editar-bench train {name}`) or restore the one it was trained with."
             )
 

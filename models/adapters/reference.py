@@ -31,6 +31,7 @@ class _Reference:
     """A row with nothing to load; subclasses say what the picture of one example is."""
 
     name: str
+    needs_truth: ClassVar[bool] = False
     kind: ClassVar[Literal["reference"]] = "reference"
     capabilities: ClassVar[Mapping[Task, Capability]] = everywhere(_CONSTRUCTED)
     settings: ClassVar[Settings] = {}
@@ -53,6 +54,7 @@ class Oracle(_Reference):
     """The true picture."""
 
     name = "oracle"
+    needs_truth = True
 
     def _picture(self, example: Example) -> Picture:
         return truth(example)
@@ -88,6 +90,7 @@ class Shuffled(_Reference):
     """The truth of another sample: a fixed derangement of the whole split, whatever the limit."""
 
     name = "shuffled"
+    needs_truth = True
 
     def __init__(self) -> None:
         self._examples: Sequence[Example] = ()
@@ -114,6 +117,7 @@ class Shuffled(_Reference):
 class _RoundTrip(_Reference):
     """The truth through a decoder; subclasses load it and say what comes back."""
 
+    needs_truth = True
     files: ClassVar[str]  # the folder of the decoder under the weights folder
 
     def __init__(self) -> None:
@@ -173,7 +177,7 @@ class KlRoundTrip(_RoundTrip):
     """The truth through the KL autoencoder of the diffusion baselines, at the mode of its posterior."""
 
     name = "codec-kl"
-    files = "instruct-pix2pix/vae"
+    files = "vae"
 
     def _load(self, device: str) -> int:
         import torch

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from models.training.bank import Bank, open_bank
 from models.training.trainer import Recipe
@@ -48,8 +50,6 @@ class Campaign:
         """Where a network's weights go."""
         if name in ("segmenter", "depth", "clip"):
             return self.judges
-        if name == "vae":  # its only user ships it
-            return self.weights / "instruct-pix2pix" / "vae"
         if name == "decoder":  # a part of the codec
             return self.weights / "codec"
         return self.runs / name if name == "teacher" else self.weights / name
@@ -190,6 +190,20 @@ def _instruct_pix2pix(campaign: Campaign) -> Recipe:
     return InstructPix2PixRecipe(*banks, campaign.weights)
 
 
+def _stable_diffusion(campaign: Campaign) -> Recipe:
+    from models.training.stable_diffusion_recipe import StableDiffusionRecipe
+
+    banks = campaign.bank("train"), campaign.bank("validation")
+    return StableDiffusionRecipe(*banks, campaign.weights)
+
+
+def _controlnet(campaign: Campaign, kind: Literal["depth", "edge", "segmentation"]) -> Recipe:
+    from models.training.controlnet_recipe import ControlNetRecipe
+
+    banks = campaign.bank("train"), campaign.bank("validation")
+    return ControlNetRecipe(kind, *banks, campaign.weights)
+
+
 _RECIPES: dict[str, Callable[[Campaign], Recipe]] = {
     "codec": _codec,
     "decoder": _decoder,
@@ -204,5 +218,9 @@ _RECIPES: dict[str, Callable[[Campaign], Recipe]] = {
     "muse": _muse,
     "var": _var,
     "vae": _vae,
+    "stable-diffusion": _stable_diffusion,
+    "controlnet-depth": partial(_controlnet, kind="depth"),
+    "controlnet-edge": partial(_controlnet, kind="edge"),
+    "controlnet-segmentation": partial(_controlnet, kind="segmentation"),
     "instruct-pix2pix": _instruct_pix2pix,
 }

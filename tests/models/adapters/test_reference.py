@@ -81,7 +81,7 @@ def test_no_truth(model):
         images(model(), blind, Context(device="cpu", examples=blind))
 
 
-KL = "instruct-pix2pix/vae"
+KL = "vae"
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,58 +10,16 @@ import torch
 from torch import nn
 
 from data_prep.scenes.constants import IMAGE_SIZE
-from data_prep.scenes.stream import draw
 from editar_bench.errors import UserError
-from models.adapters.instruct_pix2pix import load_pipeline
 from models.editar.codec import CodecConfig
 from models.editar.config import TransformerConfig
-from models.editar.text import train_tokenizer
 from models.training import trainer as trainer_module
-from models.training.bank import Bank, _record
 from models.training.data import CONDITIONS, mixed_batch
 from models.training.kl_recipe import KLRecipe, load_autoencoder, round_trip
 from models.training.trainer import Budget, Clock, Trainer
 from models.weights_manifest import codes_sha256, partners
-from tests.models.making import write_codec, write_text
 
-EDITS, SLOTS = 8, 40
-LEVELS = {"rgb": 256, "depth": 256, "label": 9, "color": 9, "material": 4, "edge": 2, "normal": 256}
-
-
-@pytest.fixture(scope="module")
-def bank():
-    """Blocks of random color, with texts of real edits."""
-    torch.set_num_threads(1)
-    generator = np.random.default_rng(0)
-    block = np.ones((1, IMAGE_SIZE // 8, IMAGE_SIZE // 8), np.uint8)
-    maps = {}
-    for name, levels in LEVELS.items():
-        channels = 3 if name in ("rgb", "normal") else 1
-        coarse = generator.integers(0, levels, (channels, 2 * EDITS, 8, 8), dtype=np.uint8)
-        fine = np.stack([np.kron(plane, block) for plane in coarse], -1)
-        maps[name] = fine if channels == 3 else fine[..., 0]
-    maps["edge"] = maps["edge"] * 255
-    half = IMAGE_SIZE // 2  # the edits change the right halves only
-    maps["rgb"][1::2, :, :half] = maps["rgb"][0::2, :, :half]
-    return Bank(maps, [_record(draw("train", "edit", i)) for i in range(EDITS)])
-
-
-@pytest.fixture(scope="module")
-def tokenizer(bank):
-    return train_tokenizer([r["instruction"] for r in bank.texts] * 4, 100)
-
-
-@pytest.fixture(scope="module")
-def weights(bank, tmp_path_factory):
-    """Frozen networks that the generators' recipes read, the autoencoder from its own recipe."""
-    root = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    write_text(root / "text", width=32, slots=SLOTS)
-    write_codec(root / "codec", IMAGE_SIZE, (1, 1, 1))
-    recipe = KLRecipe(bank, bank)
-    module = recipe.build()
-    recipe.export(module, root / "instruct-pix2pix" / "vae")
-    return root
+SLOTS = 40
 
 
 def make_codec(bank, **_):
@@ -136,9 +93,21 @@ def make_instruct_pix2pix(bank, weights, **_):
     return InstructPix2PixRecipe(bank, bank, weights, batch_size=4)
 
 
+def make_stable_diffusion(bank, weights, **_):
+    from models.training.stable_diffusion_recipe import StableDiffusionRecipe
+
+    return StableDiffusionRecipe(bank, bank, weights, batch_size=4)
+
+
+def make_controlnet(bank, weights, **_):
+    from models.training.controlnet_recipe import ControlNetRecipe
+
+    return ControlNetRecipe("segmentation", bank, bank, weights, batch_size=4)
+
+
 MAKERS = [
     make_codec, make_decoder, make_text, make_segmenter, make_depth, make_clip, make_teacher, make_editar,
-    make_vae, make_instruct_pix2pix,
+    make_vae, make_instruct_pix2pix, make_stable_diffusion, make_controlnet,
 ]  # fmt: skip
 
 
@@ -150,6 +119,9 @@ def test_one_step(make, bank, tokenizer, weights, tmp_path):
     for _ in range(2):  # the same step twice is the same
         torch.manual_seed(0)
         module = recipe.build().train()
+        for name, weight in module.named_parameters():
+            if "controlnet_" in name:  # convolutions that start at zero pass no gradient on
+                nn.init.normal_(weight, std=0.1)
         generator = torch.Generator().manual_seed(3)
         loss, parts = recipe.loss(module, Clock(step=1, share=0.5), generator)
         losses.append(float(loss.detach()))
@@ -198,8 +170,13 @@ def test_decoder_trains_without_touching_a_code(bank, tmp_path):
 def test_generators_stay_within_the_budget(bank, weights):
     vae = KLRecipe(bank, bank).build()
     assert sum(p.numel() for p in vae.parameters()) <= 1.5e6
-    unet = make_instruct_pix2pix(bank, weights).build()
-    assert sum(p.numel() for p in unet.parameters()) <= 2.0e6
+    for make, budget in (
+        (make_instruct_pix2pix, 2.0e6),
+        (make_stable_diffusion, 2.0e6),
+        (make_controlnet, 0.7e6),
+    ):
+        network = make(bank, weights).build()
+        assert sum(p.numel() for p in network.parameters()) <= budget
 
 
 def test_mixed_batch_weighs_what_matters_in_each_kind_of_picture(bank, monkeypatch):
@@ -252,109 +229,12 @@ def test_autoencoder_exports_unit_latents(bank, tmp_path):
         latents = shipped.encode(rgb).latent_dist.sample(torch.Generator().manual_seed(0))
     assert float(shipped.config.scaling_factor * latents.std()) == pytest.approx(1, abs=0.03)
     assert {"psnr", "psnr_objects", "psnr_edge", "latent_std"} <= recipe.validate(module).keys()
-    assert recipe.sheet(module).shape == (8 * IMAGE_SIZE, EDITS * IMAGE_SIZE, 3)
+    assert recipe.sheet(module).shape == (8 * IMAGE_SIZE, len(bank) * IMAGE_SIZE, 3)
 
 
 def test_no_autoencoder(tmp_path):
     with pytest.raises(UserError, match="train vae"):
         load_autoencoder(tmp_path)
-
-
-def test_joint_dropout_has_the_published_shares():
-    from models.training.instruct_pix2pix_recipe import drop_conditions
-
-    n = 40000
-    texts, sources = drop_conditions(
-        ["text"] * n, torch.ones(n, 1, 1, 1), torch.Generator().manual_seed(0)
-    )
-    no_text = np.array([text == "" for text in texts])
-    no_image = (sources.flatten() == 0).numpy()
-    for case in (no_text & ~no_image, ~no_text & no_image, no_text & no_image):
-        assert case.mean() == pytest.approx(0.05, abs=0.005)
-
-
-def test_unet_sees_noisy_scaled_targets_and_plain_sources(bank, weights, monkeypatch):
-    from models.training import instruct_pix2pix_recipe as recipes
-
-    recipe = make_instruct_pix2pix(bank, weights)
-    recipe.vae.register_to_config(scaling_factor=0.25)
-    monkeypatch.setattr(recipes, "drop_conditions", lambda texts, sources, _: (texts, sources))
-    monkeypatch.setattr(recipes, "pick", lambda *_: np.array([5, 2, 5]))
-    # A schedule that hardly adds noise shows the target latents themselves.
-    recipe.noise.alphas_cumprod = torch.ones(1000)
-    seen = {}
-
-    class Blind(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.zeros(1))
-
-        def forward(self, inputs, steps, features):
-            seen.update(inputs=inputs, steps=steps, features=features)
-            return SimpleNamespace(sample=0 * inputs[:, :4] + self.weight)
-
-    loss, _ = recipe.loss(recipes.AveragedUNet(Blind()), Clock(), torch.Generator().manual_seed(0))
-    assert float(loss.detach()) == pytest.approx(
-        1, abs=0.1
-    )  # a guess of zero misses all of the noise
-    edits = recipe._edits[[5, 2, 5]]
-    rgb = torch.from_numpy(bank.maps["rgb"]).permute(0, 3, 1, 2) / 127.5 - 1
-    with torch.no_grad():
-        source = recipe.vae.encode(rgb[2 * edits]).latent_dist
-        target = recipe.vae.encode(rgb[2 * edits + 1]).latent_dist
-    assert torch.allclose(seen["inputs"][:, 4:], source.mode(), atol=2e-3)
-    away = (seen["inputs"][:, :4] / 0.25 - target.mean) / target.std
-    assert abs(float(away.mean())) < 0.1
-    assert float(away.std()) == pytest.approx(1, abs=0.1)
-    texts = [bank.texts[i]["instruction"] for i in edits]
-    assert torch.equal(seen["features"], recipe.text.encode(texts))
-
-
-def test_average_follows_slowly_and_is_part_of_the_state(bank, weights):
-    module = make_instruct_pix2pix(bank, weights).build()
-    start = module.average_P.clone()
-    with torch.no_grad():
-        for parameter in module.unet.parameters():
-            parameter += 1
-    module.update()
-    assert torch.allclose(module.average_P, start + 1 - 2 / 11, atol=1e-5)
-    module.updates.fill_(10**6)
-    before = module.average_P.clone()
-    module.update()
-    assert torch.allclose(module.average_P, before + 1e-3 * 2 / 11, atol=1e-6)
-    assert {"average_P", "updates"} <= module.state_dict().keys()
-    other = make_instruct_pix2pix(bank, weights).build()
-    other.load_state_dict(module.state_dict())
-    averaged = nn.utils.parameters_to_vector(other.averaged().parameters())
-    assert torch.equal(averaged, module.average_P)
-    assert not torch.equal(averaged, nn.utils.parameters_to_vector(other.unet.parameters()))
-
-
-def test_exported_pipeline_loads_and_edits_like_the_recipe(bank, weights, tmp_path):
-    recipe = make_instruct_pix2pix(bank, weights)
-    torch.manual_seed(0)
-    module = recipe.build().eval()
-    recipe.export(module, tmp_path)
-    assert (tmp_path / "tokenizer" / "spiece.model").is_file()
-    pipeline = load_pipeline(tmp_path)
-    edits = recipe._validation_edits[:3]
-    made = recipe._sample(module.averaged(), edits).astype(int)
-    again = pipeline(
-        prompt=[bank.texts[i]["instruction"] for i in edits],
-        image=bank.maps["rgb"][2 * edits].astype(np.float32) / 255,
-        num_inference_steps=10,
-        guidance_scale=3.0,
-        image_guidance_scale=1.5,
-        generator=[torch.Generator().manual_seed(i) for i in range(3)],
-        output_type="np",
-    ).images
-    assert np.abs(made - again * 255).mean() < 2  # half precision on disk
-    figures = recipe.validate(module)
-    assert np.isfinite(list(figures.values())).all()
-    fresh = recipe.build()
-    recipe.load(fresh, tmp_path)
-    assert (fresh.average_P - module.average_P).abs().max() < 1e-3
-    assert torch.equal(nn.utils.parameters_to_vector(fresh.unet.parameters()), fresh.average_P)
 
 
 class _Line:
