@@ -89,7 +89,7 @@ class Budget:
     def __post_init__(self) -> None:
         """Exactly one of them says when to stop."""
         if [self.minutes > 0, self.flops > 0, self.steps > 0].count(True) != 1:
-            raise ValueError("a budget is either minutes, flops or steps, and above 0")
+            raise ValueError("a budget is either minutes or flops or steps, and above 0")
 
     def share(self, clock: Clock) -> float:
         """How much of it is spent, 0 to 1 and a little beyond."""
