@@ -2,8 +2,8 @@
 
 Noise schedule and sampling of time steps are those of Stable Diffusion (arXiv 2112.10752): scaled-linear betas, uniform
 steps. The networks predict v, as Stable Diffusion 2 does (arXiv 2202.00512). At large noise the error of a predicted
-noise returns 15-fold in the picture: InstructPix2Pix kept 14.1 dB outside the edit after 400 steps of 16 edits, and with
-v 26.9 dB. Legend: B batch, C latent channels, H, W latent sides, P parameters.
+noise returns 15-fold in the picture: after 400 steps of 16 edits InstructPix2Pix kept 14.1 dB outside the edit, and
+26.9 dB with v. Legend: B batch, C latent channels, H, W latent sides, P parameters.
 """
 
 from __future__ import annotations
