@@ -16,7 +16,7 @@ import numpy as np
 
 from editar_bench.errors import UserError
 from editar_bench.types import Example, Picture, Task
-from models.adapters.common import quiet
+from models.adapters.common import check_square, quiet
 from models.adapters.hub import UNWANTED
 
 if TYPE_CHECKING:
@@ -109,16 +109,11 @@ def conditions(batch: Sequence[Example], side: int) -> list[Image]:
     """
     from PIL import Image
 
+    check_square("A diffusion pipeline", batch)
     pictures = []
     for example in batch:
-        height, width = example.condition.shape[:2]
-        if height != width:
-            raise UserError(
-                f"Diffusion pipelines make square pictures here, but the condition of sample "
-                f"{example.id} is {width}x{height}; crop the data set's pictures"
-            )
         picture = Image.fromarray(example.condition)
-        if width != side:
+        if picture.width != side:
             picture = picture.resize((side, side), Image.Resampling[_FILTERS[example.task]])
         pictures.append(picture)
     return pictures
@@ -141,6 +136,13 @@ def run(
     generators = generators_of(seeds)
     images = pipeline(**arguments, generator=generators, output_type="np").images
     return to_pictures(images, batch)
+
+
+def run_one(pipeline: Any, arguments: Mapping[str, Any], example: Example, seed: int) -> Picture:
+    """Call a pipeline for one example with one bare generator, which every pipeline takes; see `run`."""
+    (generator,) = generators_of([seed])
+    images = pipeline(**arguments, generator=generator, output_type="np").images
+    return to_pictures(images, [example])[0]
 
 
 def generators_of(seeds: Sequence[int]) -> list[torch.Generator]:

@@ -1,0 +1,196 @@
+"""What the adapters of released diffusion systems share: settings, weights, loading a task's pipeline, running it."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from editar_bench.contracts import Context
+from editar_bench.errors import UserError
+from editar_bench.types import Capability, Example, Generation, Picture, Settings, Task
+from models.adapters import hub, pipelines
+from models.adapters.common import generations, number, one_of, whole, words
+from models.adapters.hub import Found, Source
+
+if TYPE_CHECKING:
+    import torch
+
+SD_1_4 = "CompVis/stable-diffusion-v1-4"
+SD_1_5 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+# Bytes in single precision: 860 M parameters of the UNet, 123 M of CLIP, 84 M of the autoencoder.
+SD_BYTES = 4 * (860 + 123 + 84) * 10**6
+LEFT_OUT = "none"  # as a source: do without this network
+
+SAMPLERS = {
+    "own": "",  # whatever the repository was saved with
+    "pndm": "PNDMScheduler",
+    "ddim": "DDIMScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler-ancestral": "EulerAncestralDiscreteScheduler",
+}
+TEXTS = ("instruction", "target")  # what an editor reads: what to do, or what the result shows
+
+
+def _side(name: str, value: Any) -> int:
+    side = whole(name, value, 8)
+    if side % 8:
+        raise ValueError(f"{name} is {side} and must be a multiple of 8")
+    return side
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "steps": lambda name, value: whole(name, value, 1),
+    "guidance": lambda name, value: number(name, value, 0),
+    "image_guidance": lambda name, value: number(name, value, 1),
+    "scale": lambda name, value: number(name, value, 0),
+    "strength": lambda name, value: number(name, value, 0.01, 1),
+    "eta": lambda name, value: number(name, value, 0, 1),
+    "sampler": lambda name, value: one_of(name, value, SAMPLERS),
+    "prompt": lambda name, value: one_of(name, value, TEXTS),
+    "negative": words,
+    "added": words,
+    "resolution": _side,
+    "precision": lambda name, value: one_of(name, value, pipelines.PRECISIONS),
+    "memory": lambda name, value: one_of(name, value, pipelines.MEMORY),
+}
+
+
+def checked(**values: Any) -> dict[str, Any]:
+    """Settings of the right kinds.
+
+    Raises:
+        ValueError: one is not; the message names it.
+    """
+    return {name: _CHECKS[name](name, value) for name, value in values.items()}
+
+
+def settled(presets: Mapping[str, Settings], protocol: str, **given: Any) -> dict[str, Any]:
+    """The settings of a published protocol, with those that were given (not None) in their place.
+
+    Raises:
+        ValueError: there is no such protocol, or a setting is of the wrong kind.
+    """
+    values = dict(presets[one_of("protocol", protocol, presets)])
+    values |= {name: value for name, value in given.items() if value is not None}
+    return {"protocol": protocol, **checked(**values)}
+
+
+def source_of(text: str, pipeline: bool = False) -> Source:
+    """A setting as a source: a folder, `owner/name`, or `owner/name/folder/in/it`."""
+    if Path(text).is_dir():
+        return Source(place=text, pipeline=pipeline)
+    owner, _, rest = text.partition("/")
+    name, _, folder = rest.partition("/")
+    return Source(place=f"{owner}/{name}" if name else text, folder=folder, pipeline=pipeline)
+
+
+class DiffusionAdapter:
+    """A system that is a diffusers pipeline; subclasses say which, and with what it is called.
+
+    `settings` hold what decides a picture; where the weights lie is no setting of a row, their
+    checksums are its `fingerprint`.
+    """
+
+    name: ClassVar[str]
+    kind: Literal["measured"] = "measured"
+    ceiling = "codec-sd"  # a row nobody makes yet: better no gap than one to another decoder
+    capabilities: Mapping[Task, Capability]
+    batch_size = 4
+    download_size: ClassVar[int | None] = None  # bytes
+    half: ClassVar[str] = "float16"
+    together: ClassVar[bool] = True  # whether the pipeline takes a list of generators
+
+    def __init__(self, settings: Settings, sources: Mapping[str, Source]) -> None:
+        self.settings = settings
+        self._found = {name: hub.find(source, self.name) for name, source in sources.items()}
+        self.fingerprint: Mapping[str, str] = {
+            file: digest
+            for name, found in self._found.items()
+            for file, digest in found.fingerprint(name).items()
+        }
+        self._pipeline: Any = None
+        self._loaded: tuple[str, ...] = ()
+
+    @classmethod
+    def sources(cls, settings: Mapping[str, Any]) -> Mapping[str, Source]:
+        """Everything that has to be on this machine, by its name in the fingerprint."""
+        raise NotImplementedError
+
+    @classmethod
+    def prepare(cls, **settings: Any) -> list[Path]:
+        """Fetch what is not on this machine."""
+        defaults = {name: p.default for name, p in inspect.signature(cls).parameters.items()}
+        wanted = cls.sources(defaults | settings)
+        return [hub.fetch(source, cls.name) for source in wanted.values()]
+
+    def setup(self, context: Context) -> None:
+        """Load the pipeline of the task; half precision on a GPU, unless a setting says otherwise."""
+        task = context.examples[0].task
+        wanted = (*self._parts(task), context.device)
+        if self._loaded == wanted:
+            return
+        self._pipeline, self._loaded = None, ()  # two at once may not fit
+        dtype = pipelines.precision(self.settings["precision"], context.device, self.half)
+        loaded = self._load(task, dtype)
+        self._sample_with(loaded, self.settings.get("sampler", "own"))
+        self._pipeline = pipelines.place(loaded, context.device, self.settings["memory"])
+        self._loaded = wanted
+
+    def generate(self, batch: Sequence[Example], seeds: Sequence[int]) -> list[Generation]:
+        """One picture an example; all its noise comes from its own seed on the CPU."""
+        assert self._pipeline is not None, "setup comes first"
+        started = time.perf_counter()
+        return generations(self._pictures(batch, seeds), started)
+
+    def _pictures(self, batch: Sequence[Example], seeds: Sequence[int]) -> list[Picture]:
+        if self.together:
+            return pipelines.run(self._pipeline, self._arguments(batch), batch, seeds)
+        return [
+            pipelines.run_one(self._pipeline, self._arguments([example]), example, seed)
+            for example, seed in zip(batch, seeds, strict=True)
+        ]
+
+    def _parts(self, task: Task) -> tuple[str, ...]:
+        """Names of the sources that the task's pipeline is made of; the first is the pipeline."""
+        return tuple(self._found)
+
+    def _load(self, task: Task, dtype: torch.dtype) -> Any:
+        """The pipeline of a task, on the CPU."""
+        raise NotImplementedError
+
+    def _arguments(self, batch: Sequence[Example]) -> dict[str, Any]:
+        """What the pipeline is called with, except generators."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _sample_with(pipeline: Any, sampler: str) -> None:
+        if SAMPLERS[sampler]:
+            import diffusers
+
+            kind = getattr(diffusers, SAMPLERS[sampler])
+            pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
+
+
+def load_part(kind: Any, found: Found, dtype: torch.dtype, **parts: Any) -> Any:
+    """`pipelines.load` of something found."""
+    return pipelines.load(kind, found.folder, dtype, **parts)
+
+
+def text_of(example: Example, which: str) -> str:
+    """What an editor reads of an example; of the other tasks the caption, which describes the result.
+
+    Raises:
+        UserError: the target's caption is wanted, and the data set has none.
+    """
+    if which == "instruction" or example.task is not Task.EDIT:
+        return example.prompt
+    if example.target_caption is None:
+        raise UserError(
+            f"Sample {example.id} has no caption of the edited picture, which this model reads; "
+            "leave the model out for this data set"
+        )
+    return example.target_caption

@@ -1,0 +1,119 @@
+"""`stable-diffusion`: Stable Diffusion 1.5 (Rombach et al. 2022, arXiv 2112.10752), never trained to edit.
+
+The naive editor noises the source picture and denoises it under a text (SDEdit, arXiv 2108.01073); the instruction is
+none of the texts that it knows, the caption of the result is (`prompt=target`). With `mode=text` it sees no picture at
+all, which shows what a caption alone buys. Defaults: those of diffusers, which are the authors' scripts'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from editar_bench.contracts import Context
+from editar_bench.types import Capability, Example, How, Task
+from models.adapters import pipelines
+from models.adapters.common import one_of
+from models.adapters.diffusion import (
+    SD_1_5,
+    SD_BYTES,
+    DiffusionAdapter,
+    checked,
+    load_part,
+    source_of,
+    text_of,
+)
+from models.adapters.hub import Source
+
+if TYPE_CHECKING:
+    import torch
+
+MODES = ("img2img", "text")
+_BLIND = "it sees no picture, only the caption: what the caption alone buys"
+
+
+def capabilities_of(mode: str) -> Mapping[Task, Capability]:
+    """What a text-to-image model does: changes a picture, or makes one of the text alone."""
+    if mode == "text":
+        return dict.fromkeys(Task, Capability(how=How.ZERO_SHOT, reason=_BLIND))
+    edit = "never trained to edit: noises the source and denoises it under the text"
+    no = "takes photographs, not {}s; mode=text makes pictures of the caption alone"
+    return {
+        Task.EDIT: Capability(how=How.ZERO_SHOT, reason=edit),
+        Task.DEPTH: Capability(how=How.NO, reason=no.format("depth map")),
+        Task.EDGE: Capability(how=How.NO, reason=no.format("edge map")),
+        Task.SEGMENTATION: Capability(how=How.NO, reason=no.format("label map")),
+    }
+
+
+class StableDiffusion(DiffusionAdapter):
+    """Image-to-image, or text-to-image as the reference that sees nothing."""
+
+    name = "stable-diffusion"
+    capabilities: Mapping[Task, Capability] = capabilities_of("img2img")
+    download_size: ClassVar[int | None] = SD_BYTES
+    classes: ClassVar[Mapping[str, str]] = {
+        "img2img": "StableDiffusionImg2ImgPipeline",
+        "text": "StableDiffusionPipeline",
+    }
+
+    def __init__(
+        self,
+        weights: str = SD_1_5,
+        mode: str = "img2img",
+        prompt: str = "instruction",
+        strength: float = 0.8,
+        steps: int = 50,
+        guidance: float = 7.5,
+        sampler: str = "own",
+        negative: str = "",
+        resolution: int = 512,
+        precision: str = "auto",
+        memory: str = "none",
+    ) -> None:
+        settings = {"mode": one_of("mode", mode, MODES)} | checked(
+            prompt="target" if mode == "text" else prompt,  # an instruction describes no picture
+            strength=strength,
+            steps=steps,
+            guidance=guidance,
+            sampler=sampler,
+            negative=negative,
+            resolution=resolution,
+            precision=precision,
+            memory=memory,
+        )
+        super().__init__(settings, self.sources({"weights": weights}))
+        self.capabilities = capabilities_of(mode)
+
+    @classmethod
+    def sources(cls, settings: Mapping[str, Any]) -> Mapping[str, Source]:
+        """The pipeline."""
+        return {"pipeline": source_of(settings["weights"], pipeline=True)}
+
+    def setup(self, context: Context) -> None:
+        """Load the pipeline; refuses a data set without the captions that it reads."""
+        text_of(context.examples[0], self.settings["prompt"])
+        super().setup(context)
+
+    def _load(self, task: Task, dtype: torch.dtype) -> Any:
+        import diffusers
+
+        kind = getattr(diffusers, self.classes[self.settings["mode"]])
+        return load_part(kind, self._found["pipeline"], dtype)
+
+    def _arguments(self, batch: Sequence[Example]) -> dict[str, Any]:
+        side = self.settings["resolution"]
+        picture = (
+            {"height": side, "width": side}
+            if self.settings["mode"] == "text"
+            else {
+                "image": pipelines.conditions(batch, side),
+                "strength": self.settings["strength"],
+            }
+        )
+        return picture | {
+            "prompt": [text_of(example, self.settings["prompt"]) for example in batch],
+            "negative_prompt": [self.settings["negative"]] * len(batch),
+            "num_inference_steps": self.settings["steps"],
+            "guidance_scale": self.settings["guidance"],
+        }
