@@ -12,6 +12,10 @@ MODELS: Final[Table] = {
         "models.adapters.editar:EditarScenes",
         "EditAR at a small size, trained on scenes",
     ),
+    "editar-common": (
+        "models.adapters.editar:EditarCommon",
+        "the same EditAR, trained no longer than the compact models of other paradigms",
+    ),
     "instruct-pix2pix-scenes": (
         "models.adapters.instruct_pix2pix:InstructPix2PixScenes",
         "a compact InstructPix2Pix diffusion pipeline, trained on scenes",

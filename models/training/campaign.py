@@ -213,6 +213,7 @@ _RECIPES: dict[str, Callable[[Campaign], Recipe]] = {
     "clip": _clip,
     "teacher": _teacher,
     "editar": _editar,
+    "editar-common": _editar,  # with the budget that is common to all paradigms
     "llamagen": _llamagen,
     "parti": _parti,
     "muse": _muse,
