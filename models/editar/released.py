@@ -160,7 +160,9 @@ def _sha256(path: Path, size: int, time: int) -> str:
 def fingerprint(transformer: Path, codec: Path, text: Path) -> dict[str, str]:
     """Name to checksum of everything that decides what the model makes."""
     files = {"transformer": transformer, "codec": codec}
-    for pattern in TEXT_FILES:
+    # A local folder may hold the older format, which is read where there is no safetensors file.
+    older = [] if any(text.glob("*.safetensors")) else ["pytorch_model*.bin"]
+    for pattern in (*TEXT_FILES, *older):
         files |= {f"text/{path.name}": path for path in sorted(text.glob(pattern))}
     return {name: sha256(path) for name, path in files.items()}
 
