@@ -15,6 +15,7 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from models.editar.causal import causal_attention
 from models.editar.config import TransformerConfig
@@ -147,6 +148,9 @@ class Transformer(RotaryNetwork):
     """Predicts the codes of the target picture from condition codes and text."""
 
     img_uncond_embedding: Tensor
+    recompute = (
+        False  # in training: keep the input of each layer only, and run it again on the way back
+    )
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -183,7 +187,10 @@ class Transformer(RotaryNetwork):
         """Run all layers and the final norm on the input vectors of the first L positions."""
         table_LP2 = self.rotary[: x_BLD.shape[1]]
         for layer in self.layers:
-            x_BLD = layer(x_BLD, table_LP2)
+            if self.recompute and self.training:
+                x_BLD = checkpoint(layer, x_BLD, table_LP2, use_reentrant=False)
+            else:
+                x_BLD = layer(x_BLD, table_LP2)
         return self.norm(x_BLD)
 
     def forward_train(

@@ -15,7 +15,8 @@ from editar_bench.errors import UserError
 from editar_bench.types import Picture
 from models.editar.checkpoint import load_transformer, save_half
 from models.editar.config import TransformerConfig
-from models.editar.distillation import DISTILLATION_WEIGHT, Alignment, distillation_loss
+from models.editar.distillation import DISTILLATION_WEIGHT, Alignment
+from models.editar.objective import editar_loss
 from models.editar.sampler import SamplerSettings, sample, uniforms_for
 from models.editar.transformer import Transformer, joint_dropout
 from models.training.bank import Bank
@@ -83,21 +84,23 @@ class EditARRecipe:
         """Cross-entropy of the target codes, plus the distillation."""
         batch = self.stream.batch(self.batch_size, generator)
         drop_text, drop_image = (d.to(self.device) for d in joint_dropout(len(batch), generator))
-        logits, hidden = module.forward_train(
+        patches = None
+        if self.teacher is not None:
+            with torch.no_grad():
+                patches = self.teacher(rgb(self.stream.train, batch.rows).to(self.device))
+        loss, entropy, distance = editar_loss(
+            module,
             self.stream.text.encode(batch.texts),
             batch.condition_BN,
             batch.target_BM,
             drop_text,
             drop_image,
+            patches,
         )
-        entropy = F.cross_entropy(logits.flatten(0, 1), batch.target_BM.flatten())
-        if self.teacher is None:
-            return entropy, {"entropy": float(entropy.detach())}
-        with torch.no_grad():
-            patches = self.teacher(rgb(self.stream.train, batch.rows).to(self.device))
-        distance = distillation_loss(module.alignment, hidden, patches)
-        parts = {"entropy": float(entropy.detach()), "distillation": float(distance.detach())}
-        return entropy + DISTILLATION_WEIGHT * distance, parts
+        parts = {"entropy": float(entropy.detach())}
+        if patches is not None:
+            parts["distillation"] = float(distance.detach())
+        return loss, parts
 
     def validate(self, module: Transformer) -> dict[str, float]:
         """Cross-entropy per task on the validation split."""
