@@ -16,6 +16,14 @@ MODELS: Final[Table] = {
         "models.adapters.editar:EditarCommon",
         "the same EditAR, trained no longer than the compact models of other paradigms",
     ),
+    "muse-scenes": (
+        "models.adapters.compact:MuseScenes",
+        "a compact Muse, masked parallel decoding, trained on scenes",
+    ),
+    "var-scenes": (
+        "models.adapters.compact:VarScenes",
+        "a compact VAR, next-scale prediction, trained on scenes",
+    ),
     "instruct-pix2pix-scenes": (
         "models.adapters.instruct_pix2pix:InstructPix2PixScenes",
         "a compact InstructPix2Pix diffusion pipeline, trained on scenes",
@@ -36,6 +44,10 @@ MODELS: Final[Table] = {
     "codec-released": (
         "models.adapters.codec_released:CodecReleased",
         "reference: the truth through the codec of the published EditAR (needs its weights)",
+    ),
+    "codec-multiscale": (
+        "models.adapters.reference:MultiScaleRoundTrip",
+        "reference: the truth through the codec's pyramid, the decoder of next-scale models",
     ),
     "copy-source": (
         "models.adapters.reference:CopySource",

@@ -53,6 +53,7 @@ SUITES = {
             "weights": "models.weights_manifest:WEIGHTS",
             "evaluators": "editar_bench.evaluators.weights:DEFAULT_FOLDER",
         },
+            "codec-multiscale",
     ),
 }
 

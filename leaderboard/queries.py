@@ -15,7 +15,15 @@ import pandas as pd
 
 REPORTED = Path(__file__).parent / "reported"
 TASKS = ("edit", "depth", "edge", "segmentation")
-REFERENCES = ("oracle", "codec", "codec-kl", "copy-source", "shuffled", "blank")
+REFERENCES = (
+    "oracle",
+    "codec",
+    "codec-multiscale",
+    "codec-kl",
+    "copy-source",
+    "shuffled",
+    "blank",
+)
 COST_UNITS = ("s", "MiB")
 FIRST_SLICES = ("seen", "unseen")
 

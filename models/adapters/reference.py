@@ -173,6 +173,15 @@ class CodecRoundTrip(_RoundTrip):
         return self._codec.decode(self._codec.encode(images_B3HW))
 
 
+class MultiScaleRoundTrip(CodecRoundTrip):
+    """The truth through the codec's pyramid of codes: the best that a next-scale model could do."""
+
+    name = "codec-multiscale"
+
+    def _restore(self, images_B3HW: torch.Tensor) -> torch.Tensor:
+        return self._codec.decode_multiscale(self._codec.encode_multiscale(images_B3HW))
+
+
 class KlRoundTrip(_RoundTrip):
     """The truth through the KL autoencoder of the diffusion baselines, at the mode of its posterior."""
 

@@ -55,11 +55,16 @@ def write_text(folder: Path, width: int = WIDTH, slots: int = SLOTS) -> None:
     save_encoder(folder, encoder)
 
 
-def write_codec(folder: Path, size: int = SIZE, multiplier: tuple[int, ...] = (1, 1, 1)) -> None:
+def write_codec(
+    folder: Path,
+    size: int = SIZE,
+    multiplier: tuple[int, ...] = (1, 1, 1),
+    multiscale: tuple[int, ...] | None = None,
+) -> None:
     vq: dict[str, Any] = {
         "ch": 8, "ch_mult": multiplier, "encoder_res_blocks": 1, "decoder_res_blocks": 1,
         "z_channels": 8, "codebook_size": 32, "codebook_embed_dim": 4, "norm_groups": 4,
-        "image_size": size,
+        "image_size": size, "multiscale": multiscale, "codebook_l2_norm": multiscale is None,
     }  # fmt: skip
     save_half(Codec(CodecConfig.from_dict(vq)), folder / "codec.safetensors")
     (folder / "config.json").write_text(json.dumps({"vq": vq}))

@@ -14,6 +14,7 @@ from models.adapters.reference import (
     CodecRoundTrip,
     CopySource,
     KlRoundTrip,
+    MultiScaleRoundTrip,
     Oracle,
     Shuffled,
     derangement,
@@ -87,7 +88,7 @@ KL = "vae"
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "WEIGHTS", tmp_path)
-    write_codec(tmp_path / "codec")
+    write_codec(tmp_path / "codec", multiscale=(1, 2, 4))
     write_vae(tmp_path / KL)
     write_manifest(tmp_path)
     return tmp_path
@@ -99,6 +100,20 @@ def test_codec_is_the_truth_through_the_codec(weights):
     codec = model._codec
     y = codec.decode(codec.encode(tensor(SPLIT[:3])))
     assert np.abs(np.stack(got) - levels(y)).max() <= 0.5 + 1e-3
+    assert set(model.fingerprint) == {"codec/codec.safetensors", "codec/config.json"}
+
+
+def test_codec_multiscale_is_the_truth_through_the_pyramid(weights):
+    model = MultiScaleRoundTrip()
+    got = np.stack(images(model, SPLIT[:3]))
+    codec = model._codec
+    features = codec.latents(tensor(SPLIT[:3]))
+    codes = codec.multiscale.encode(features, codec.quantize)
+    assert [c.shape[1] for c in codes] == [1, 4, 16]
+    y = codec.reconstruct(codec.multiscale.partial_sums(codes, codec.quantize)[-1])
+    assert np.abs(got - levels(y)).max() <= 0.5 + 1e-3
+    assert np.abs(got.astype(int) - np.stack(images(CodecRoundTrip(), SPLIT[:3]))).max() > 1
+    assert model.ceiling == "codec-multiscale"
     assert set(model.fingerprint) == {"codec/codec.safetensors", "codec/config.json"}
 
 
@@ -127,14 +142,14 @@ def levels(images_B3HW):
     return (images_B3HW.clamp(-1, 1).detach().permute(0, 2, 3, 1).numpy() + 1) * 127.5
 
 
-@pytest.mark.parametrize("model", [CodecRoundTrip, KlRoundTrip])
+@pytest.mark.parametrize("model", [CodecRoundTrip, MultiScaleRoundTrip, KlRoundTrip])
 def test_round_trips_refuse_another_size(weights, model):
     odd = example(1, condition=np.zeros((8, 20, 3), np.uint8))
     with pytest.raises(UserError, match="16x16 pixels, .* sample edit-1 is 20x8"):
         images(model(), [odd])
 
 
-@pytest.mark.parametrize("model", [CodecRoundTrip, KlRoundTrip])
+@pytest.mark.parametrize("model", [CodecRoundTrip, MultiScaleRoundTrip, KlRoundTrip])
 def test_round_trips_without_weights(tmp_path, monkeypatch, model):
     monkeypatch.setattr(reference, "WEIGHTS", tmp_path)
     with pytest.raises(MissingWeights):
