@@ -15,8 +15,13 @@ from data_prep import hub_copy, paired
 from data_prep.coco_stuff import segmentation_row
 from editar_bench.types import Task
 
-REPOSITORY = "limingcv/Captioned_ADE20K"
-COLUMNS = ("image", "control_seg", "seg_map", "prompt")
+SOURCE = hub_copy.HubSplit(
+    repository="limingcv/Captioned_ADE20K",
+    split="validation",
+    columns=("image", "control_seg", "seg_map", "prompt"),
+    command="editar-bench prepare --dataset ade20k",
+    size=630_000_000,  # its part of 7.04 GB
+)
 _TEXT_BYTES = 64 * 2**20  # of one PNG
 
 
@@ -30,8 +35,8 @@ def build(original: Path, folder: Path) -> Path:
 
 def rows(original: Path) -> Iterator[dict[str, Any]]:
     """One paired row a picture."""
-    for index, row in enumerate(hub_copy.rows(original, "validation", COLUMNS, REPOSITORY)):
-        where = f"{index} of {REPOSITORY}"
+    for index, row in enumerate(hub_copy.rows(original, SOURCE)):
+        where = f"{index} of {SOURCE.repository}"
         label = hub_copy.label_map(row["seg_map"], f"{where}, labels", 150)
         yield segmentation_row(f"ade20k-{index:05d}", row, where) | {"label": label}
 

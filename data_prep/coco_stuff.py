@@ -13,8 +13,13 @@ from typing import Any
 from data_prep import hub_copy, paired
 from editar_bench.types import Task
 
-REPOSITORY = "limingcv/Captioned_COCOStuff"
-COLUMNS = ("image", "control_seg", "panoptic_seg_map", "prompt")
+SOURCE = hub_copy.HubSplit(
+    repository="limingcv/Captioned_COCOStuff",
+    split="validation",
+    columns=("image", "control_seg", "panoptic_seg_map", "prompt"),
+    command="editar-bench prepare --dataset coco-stuff",
+    size=2_500_000_000,  # its part of 61.9 GB
+)
 
 
 def build(original: Path, folder: Path) -> Path:
@@ -26,8 +31,8 @@ def build(original: Path, folder: Path) -> Path:
 
 def rows(original: Path) -> Iterator[dict[str, Any]]:
     """One paired row a picture."""
-    for index, row in enumerate(hub_copy.rows(original, "validation", COLUMNS, REPOSITORY)):
-        where = f"{index} of {REPOSITORY}"
+    for index, row in enumerate(hub_copy.rows(original, SOURCE)):
+        where = f"{index} of {SOURCE.repository}"
         label = hub_copy.label_map(row["panoptic_seg_map"], f"{where}, labels", 170, also=255)
         yield segmentation_row(f"coco-stuff-{index:05d}", row, where) | {"label": label}
 

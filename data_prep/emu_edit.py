@@ -12,8 +12,12 @@ from typing import Any
 from data_prep import hub_copy, paired
 from editar_bench.types import Task
 
-REPOSITORY = "facebook/emu_edit_test_set"
-COLUMNS = ("instruction", "image", "task", "idx", "hash", "input_caption", "output_caption")
+SOURCE = hub_copy.HubSplit(
+    repository="facebook/emu_edit_test_set",
+    split="test",
+    columns=("instruction", "image", "task", "idx", "hash", "input_caption", "output_caption"),
+    command="editar-bench prepare --dataset emu-edit",
+)
 
 
 def build(original: Path, folder: Path) -> Path:
@@ -30,12 +34,12 @@ def key(row: Mapping[str, Any]) -> str:
 
 def rows(original: Path) -> Iterator[dict[str, Any]]:
     """One paired row an instruction."""
-    for row in hub_copy.rows(original, "test", COLUMNS, REPOSITORY):
+    for row in hub_copy.rows(original, SOURCE):
         yield {
             "id": f"emu-edit-{key(row)}",
             "task": Task.EDIT.value,
             "prompt": row["instruction"] or "",
-            "condition": hub_copy.file_of(row["image"], f"{key(row)} of {REPOSITORY}"),
+            "condition": hub_copy.file_of(row["image"], f"{key(row)} of {SOURCE.repository}"),
             "source_caption": row["input_caption"],
             "target_caption": row["output_caption"],
             "target": None,

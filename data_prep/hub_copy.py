@@ -6,7 +6,8 @@ Only shards of the wanted split are opened and only the wanted columns read; pic
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,33 @@ SIDE = 512  # pixels: what the control benchmarks generate and compare
 _ROWS = 8  # decoded at once: label maps as nested lists are large
 
 
-def rows(
-    original: Path, split: str, columns: Sequence[str], repository: str
-) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubSplit:
+    """What is read of a data set of the hub."""
+
+    repository: str
+    split: str  # the beginning of the shards' names
+    columns: tuple[str, ...]
+    command: str  # what fetches it, for messages
+    size: int | None = None  # bytes of the shards, about
+
+    @property
+    def pattern(self) -> str:
+        """The shards' names."""
+        return f"{self.split}-*.parquet"
+
+
+def shards(original: Path, source: HubSplit) -> list[Path]:
+    """The shards of a copy, which lie in it or in its folder `data`, in order; none where there is no copy."""
+    return sorted(original.glob(source.pattern)) or sorted((original / "data").glob(source.pattern))
+
+
+def rows(original: Path, source: HubSplit) -> Iterator[dict[str, Any]]:
     """The rows of a split, in the order of the shards.
 
     Args:
-        original: the copy; shards lie in it or in its folder `data`, named `<split>-…parquet`.
-        split: the beginning of the shards' names.
-        columns: those to read.
-        repository: the hub's name of the data, for messages.
+        original: the copy.
+        source: which split and columns.
 
     Raises:
         UserError: no shard is there, one cannot be read, or it has other columns.
@@ -38,29 +56,25 @@ def rows(
     import pyarrow
     import pyarrow.parquet
 
-    for shard in _shards(original, split, repository):
+    found = shards(original, source)
+    if not found:
+        raise UserError(
+            f"There is no file {source.pattern} in {original}; fetch the split with "
+            f"`{source.command}`, or put a copy of {source.repository} there."
+        )
+    for shard in found:
         try:
             file = pyarrow.parquet.ParquetFile(shard)
-            missing = [name for name in columns if name not in file.schema_arrow.names]
+            missing = [name for name in source.columns if name not in file.schema_arrow.names]
             if missing:
                 raise UserError(
-                    f"{shard} has no column {' and no '.join(missing)}; it is not {repository}."
+                    f"{shard} has no column {' and no '.join(missing)}; it is not "
+                    f"{source.repository}."
                 )
-            for batch in file.iter_batches(batch_size=_ROWS, columns=list(columns)):
+            for batch in file.iter_batches(batch_size=_ROWS, columns=list(source.columns)):
                 yield from batch.to_pylist()
         except (OSError, pyarrow.ArrowException) as error:
             raise UserError(f"{shard} cannot be read ({error}); fetch it again.") from error
-
-
-def _shards(original: Path, split: str, repository: str) -> list[Path]:
-    pattern = f"{split}-*.parquet"
-    found = sorted(original.glob(pattern)) or sorted((original / "data").glob(pattern))
-    if not found:
-        raise UserError(
-            f"There is no file {pattern} in {original}; fetch the split with `hf download "
-            f"{repository} --repo-type dataset --include '*{split}-*' --local-dir {original}`."
-        )
-    return found
 
 
 def picture(cell: Any, where: str) -> Picture:

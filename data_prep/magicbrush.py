@@ -13,8 +13,13 @@ from typing import Any
 from data_prep import hub_copy, paired
 from editar_bench.types import Task
 
-REPOSITORY = "osunlp/MagicBrush"
-COLUMNS = ("img_id", "turn_index", "source_img", "instruction", "target_img")
+SOURCE = hub_copy.HubSplit(
+    repository="osunlp/MagicBrush",
+    split="dev",
+    columns=("img_id", "turn_index", "source_img", "instruction", "target_img"),
+    command="editar-bench prepare --dataset magicbrush-all-turns",
+    size=1_270_000_000,  # its part of 22.4 GB
+)
 
 
 def build(original: Path, folder: Path) -> Path:
@@ -26,9 +31,9 @@ def build(original: Path, folder: Path) -> Path:
 
 def rows(original: Path) -> Iterator[dict[str, Any]]:
     """One paired row a turn."""
-    for row in hub_copy.rows(original, "dev", COLUMNS, REPOSITORY):
+    for row in hub_copy.rows(original, SOURCE):
         name = f"{row['img_id']}-{row['turn_index']}"
-        where = f"{name} of {REPOSITORY}"
+        where = f"{name} of {SOURCE.repository}"
         yield {
             "id": f"magicbrush-{name}",
             "task": Task.EDIT.value,

@@ -20,7 +20,20 @@ from data_prep import hub_copy, paired
 from editar_bench.conditions import canny_kornia
 from editar_bench.types import Picture, Task
 
-DEPTH, CANNY = "limingcv/MultiGen-20M_depth_eval", "limingcv/MultiGen-20M_canny_eval"
+DEPTH = hub_copy.HubSplit(
+    repository="limingcv/MultiGen-20M_depth_eval",
+    split="validation",
+    columns=("image", "control_depth", "text"),
+    command="editar-bench prepare --dataset multigen-depth",
+    size=2_170_000_000,
+)
+CANNY = hub_copy.HubSplit(
+    repository="limingcv/MultiGen-20M_canny_eval",
+    split="validation",
+    columns=("image", "text"),
+    command="editar-bench prepare --dataset multigen-canny",
+    size=2_050_000_000,  # its part of 2.25 GB
+)
 
 
 def build_depth(original: Path, folder: Path) -> Path:
@@ -42,9 +55,7 @@ def build_canny(original: Path, folder: Path) -> Path:
 
 def depth_rows(original: Path) -> Iterator[dict[str, Any]]:
     """One paired row a picture."""
-    for where, row, common in _rows(
-        original, Task.DEPTH, DEPTH, ("image", "control_depth", "text")
-    ):
+    for where, row, common in _rows(original, Task.DEPTH, DEPTH):
         gray = hub_copy.picture(row["control_depth"], f"{where}, depth")[..., 0]
         condition = hub_copy.square(row["control_depth"], f"{where}, depth")
         yield common | {"condition": condition, "control_depth": gray}
@@ -52,17 +63,17 @@ def depth_rows(original: Path) -> Iterator[dict[str, Any]]:
 
 def canny_rows(original: Path) -> Iterator[dict[str, Any]]:
     """One paired row a picture."""
-    for _, _, common in _rows(original, Task.EDGE, CANNY, ("image", "text")):
+    for _, _, common in _rows(original, Task.EDGE, CANNY):
         yield common | {"condition": canny_kornia(_decoded(common["target"]))}
 
 
 def _rows(
-    original: Path, task: Task, repository: str, columns: tuple[str, ...]
+    original: Path, task: Task, source: hub_copy.HubSplit
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Name, source row, and what the two tasks' paired rows share."""
     seen: set[str] = set()
-    for index, row in enumerate(hub_copy.rows(original, "validation", columns, repository)):
-        where = f"{index} of {repository}"
+    for index, row in enumerate(hub_copy.rows(original, source)):
+        where = f"{index} of {source.repository}"
         content = hashlib.sha256(hub_copy.file_of(row["image"], where)).hexdigest()
         yield (
             where,

@@ -22,6 +22,7 @@ from editar_bench.types import Task
 
 MAPPING, PICTURES = "mapping_file.json", "annotation_images"
 COUNT = 700
+REQUEST = "ask for the archive by the form in the README of cure-lab/PnPInversion and unpack it"
 TYPES = (
     "random",
     "change object",
@@ -46,6 +47,8 @@ def build(original: Path, folder: Path) -> Path:
     Raises:
         UserError: a file is missing or damaged, or the annotations are not PIE-Bench's.
     """
+    from datasets import Value
+
     path = paired.split_path(folder, Task.EDIT, "test")
     paired.write_rows(rows(original), path, paired.features())
     return path

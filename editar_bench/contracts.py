@@ -39,7 +39,11 @@ class Model(Protocol):
 
     `fingerprint` maps each weights file to its sha256: together with `name` and `settings` it decides whether a
     stored picture may be used again. A model whose decoder is not the codec of the suite says in an attribute
-    `ceiling` which reference row is its decoder's; without one it is `codec`.
+    `ceiling` which reference row is its decoder's; without one it is `codec`. `needs_truth` marks rows that cannot be
+    made without a true picture, and on the factory `download_size` says how many bytes its weights have. What
+    its training cost may stand in an attribute `training`: parameters, samples, flops, minutes, hardware and seeds.
+    A model may offer `footprint(device) -> Footprint`: where nobody asks for a batch size, it is then fitted to the
+    free memory.
     """
 
     name: str
@@ -56,11 +60,21 @@ class Model(Protocol):
         """Make one picture per example, of the size of its condition; seed i alone decides picture i's randomness."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Something that a run needs and this machine does not have."""
+
+    what: str  # such as "data multigen-depth"
+    how: str  # the command that gets it, or where it is asked for
+    size: int | None = None  # bytes to fetch, about; None where nobody knows
+
+
 class TaskModule(Protocol):
     """One task on one data set: the data, and which metrics speak about it.
 
     It may also offer `remarks() -> Sequence[str]`: sentences about the data on this machine that are stored with the
-    run and shown beside its results.
+    run and shown beside its results; and `missing() -> Sequence[Missing]`: what `load` would not find. A metric may
+    offer the same `missing`.
     """
 
     task: Task

@@ -12,6 +12,7 @@ from editar_bench.cost import COST
 from editar_bench.errors import BadSettings, MissingWeights, UserError
 from editar_bench.model_names import ModelRef, create_model
 from editar_bench.registry import METRICS, TASKS
+from editar_bench.suites import task_keys
 from editar_bench.types import How, RunSpec, Task
 
 
@@ -47,22 +48,29 @@ class ModelEntry:
         mine, others = (entry.model.fingerprint if entry.model else {} for entry in (self, other))
         return all(mine[path] == others[path] for path in mine.keys() & others.keys())
 
-    def refusal(self, task: Task) -> tuple[str, str] | None:
-        """Status and reason when the model will make no picture for this task."""
+    def refusal(self, entry: TaskEntry) -> tuple[str, str] | None:
+        """Status and reason when the model will make no picture for this task and its data."""
         if self.model is None:
             return "failed", self.reason
-        capability = self.model.capabilities.get(task)
+        capability = self.model.capabilities.get(entry.task)
         if capability is None:
-            return "unsupported", f"{self.label} does not say that it can do {task}"
+            return "unsupported", f"{self.label} does not say that it can do {entry.task}"
         if capability.how is How.NO:
             return "unsupported", capability.reason
+        if getattr(self.model, "needs_truth", False) and not entry.has_truth:
+            return "unsupported", "the data set has no true pictures"
         return None
 
     def describe(self) -> dict[str, Any]:
         """The part of the provenance that is about this model."""
         if self.model is None:
             return {"reason": self.reason}
-        return {"settings": dict(self.model.settings), "weights": dict(self.model.fingerprint)}
+        training = getattr(self.model, "training", None)
+        return {
+            "settings": dict(self.model.settings),
+            "weights": dict(self.model.fingerprint),
+            **({"training": dict(training)} if training else {}),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +78,19 @@ class TaskEntry:
     """A task of the plan with its data."""
 
     task: Task
+    title: str  # the task; with its data set where the run has several
     module: TaskModule
     fingerprint: str
     length: int  # of the whole split
     wanted: int  # the first so many samples are part of this run
     metrics: Mapping[str, Metric]
+    has_truth: bool = True  # samples come with true pictures
     remarks: tuple[str, ...] = ()  # what readers of the results must know of the data
+
+    @property
+    def key(self) -> str:
+        """The registry name."""
+        return f"{self.task}/{self.module.dataset}"
 
     @property
     def infos(self) -> list[Any]:
@@ -93,20 +108,28 @@ class Plan:
     models: Sequence[ModelEntry]
 
 
-def load_task(spec: RunSpec, task: Task) -> TaskEntry:
-    """Open the data of a task and build its metrics (their networks are loaded later)."""
-    module = TASKS.get(f"{task}/{spec.dataset}")()
-    length = len(module.load())
-    metrics = {name: METRICS.get(name)() for name in module.metrics if name not in _COST_NAMES}
+def load_task(spec: RunSpec, key: str) -> TaskEntry:
+    """Open the data of a task, by its registry name, and build its metrics (their networks are loaded later)."""
+    module = TASKS.get(key)()
+    examples = module.load()
+    length = len(examples)
+    metrics = {name: METRICS.get(name)() for name in metric_names(module)}
     return TaskEntry(
-        task=task,
+        task=module.task,
+        title=str(module.task) if len(spec.datasets) == 1 else key,
         module=module,
         fingerprint=module.fingerprint(),
         length=length,
         wanted=length if spec.limit is None else min(spec.limit, length),
         metrics=metrics,
+        has_truth=not length or examples[0].target is not None,
         remarks=data_remarks(module),
     )
+
+
+def metric_names(module: TaskModule) -> list[str]:
+    """The registry names of a task's metrics, without the cost, which every task has."""
+    return [name for name in module.metrics if name not in _COST_NAMES]
 
 
 def data_remarks(module: TaskModule) -> tuple[str, ...]:
@@ -147,5 +170,5 @@ def make_plan(spec: RunSpec, device: str, models: Sequence[ModelEntry]) -> Plan:
         raise UserError(f"--limit is {spec.limit}; it must be at least 1.")
     if spec.repeats < 1:
         raise UserError(f"--repeats is {spec.repeats}; it must be at least 1.")
-    tasks = [load_task(spec, task) for task in spec.tasks]
+    tasks = [load_task(spec, key) for key in task_keys(spec.tasks, spec.datasets)]
     return Plan(spec=spec, device=device, tasks=tasks, models=models)

@@ -107,9 +107,11 @@ class Reader:
         return record
 
     def data_remarks(self, run_id: str) -> dict[str, list[str]]:
-        """Task to what the run found remarkable about its data, such as pictures unlike the published ones."""
-        provenance = self.run_record(run_id).get("provenance", {})
-        return dict(provenance.get("data_remarks", {}))
+        """`task/dataset` to what the run found remarkable about its data, such as changed pictures."""
+        record = self.run_record(run_id)
+        remarks = record.get("provenance", {}).get("data_remarks", {})
+        # Runs of earlier versions had one data set and named the task alone.
+        return {k if "/" in k else f"{k}/{record['dataset']}": v for k, v in remarks.items()}
 
     def votes(self) -> pd.DataFrame:
         """All votes: those in the store and those in parts that no run has ingested yet."""

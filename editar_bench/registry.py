@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from editar_bench import builtin
@@ -40,10 +41,10 @@ def near_matches(name: str, known: Iterable[str]) -> str:
 
 
 def load_target(target: str) -> Any:
-    """Import "module:attribute"; a missing module or attribute becomes one sentence."""
+    """Import "module:attribute", dots in the attribute as in entry points; what is missing becomes one sentence."""
     module_name, _, attribute = target.partition(":")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
+        return attrgetter(attribute)(importlib.import_module(module_name))
     except ModuleNotFoundError as error:
         raise UserError(
             f"{target} needs the module '{error.name}', which is not installed; "

@@ -67,7 +67,7 @@ def read_rows(out: Path, filters: Mapping[str, Sequence[str]]) -> list[dict[str,
     for record in records:
         record["unit"] = units.get((record["metric"], record["protocol"]), "")
         of_run = remarks.get(record["run_id"], {})
-        record["data_remark"] = " ".join(of_run.get(record["task"], ()))
+        record["data_remark"] = " ".join(of_run.get(f"{record['task']}/{record['dataset']}", ()))
         rows.append({name: _plain(record[name]) for name in COLUMNS})
     if not rows:
         raise UserError(

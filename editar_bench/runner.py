@@ -49,7 +49,10 @@ def run(plan: Plan, out: Path, reporter: Reporter) -> Summary:
     with Store.open(out) as store:
         spec = plan.spec
         record = RunRecord(
-            suite=spec.suite, dataset=spec.dataset, spec=asdict(spec), provenance=_provenance(plan)
+            suite=spec.suite,
+            dataset=", ".join(spec.datasets),
+            spec=asdict(spec),
+            provenance=_provenance(plan),
         )
         summary = Summary(store.begin_run(record))
         for remark in (remark for entry in plan.tasks for remark in entry.remarks):
@@ -69,8 +72,8 @@ def run(plan: Plan, out: Path, reporter: Reporter) -> Summary:
 def _provenance(plan: Plan) -> dict[str, Any]:
     return provenance.describe(
         plan.device,
-        data={str(entry.task): entry.fingerprint for entry in plan.tasks},
-        data_remarks={str(e.task): list(e.remarks) for e in plan.tasks if e.remarks},
+        data={entry.key: entry.fingerprint for entry in plan.tasks},
+        data_remarks={e.key: list(e.remarks) for e in plan.tasks if e.remarks},
         models={entry.label: entry.describe() for entry in plan.models},
         metrics={info.name: info.version for entry in plan.tasks for info in entry.infos},
     )
@@ -100,7 +103,7 @@ class _TaskDriver:
 
     def run(self) -> None:
         self.store.write_metrics(self.entry.infos)
-        with self.reporter.stage(f"{self.entry.task} · samples", self.entry.wanted) as advance:
+        with self.reporter.stage(f"{self.entry.title} · samples", self.entry.wanted) as advance:
             samples = record_samples(self.store, self.plan.spec.suite, self.entry, advance)
         lookup = Lookup(self.store, self.plan.spec, self.entry, samples)
         refusals = {model.label: self._make(lookup, model) for model in self.plan.models}
@@ -112,14 +115,14 @@ class _TaskDriver:
 
     def _make(self, lookup: Lookup, model: ModelEntry) -> Refusal | None:
         """Make the missing pictures; the status and the reason when that is impossible."""
-        refusal = model.refusal(self.entry.task)
+        refusal = model.refusal(self.entry)
         if refusal is None:
             try:
                 self._generate(lookup, model)
             except SetupFailed as error:
                 refusal = ("failed", str(error))
         if refusal is not None:
-            text = f"{model.label} on {self.entry.task}: {refusal[0]}, {refusal[1]}"
+            text = f"{model.label} on {self.entry.title}: {refusal[0]}, {refusal[1]}"
             self._say(text, problem=refusal[0] == "failed")
         return refusal
 
@@ -141,7 +144,7 @@ class _TaskDriver:
         failed = self._run_stage(f"generate · {model.label}", count, build, todo)
         if failed:
             text = f"{len(failed)} of {count} pictures could not be made ({_first(failed)})."
-            self._say(f"{model.label} on {self.entry.task}: {text}", problem=True)
+            self._say(f"{model.label} on {self.entry.title}: {text}", problem=True)
 
     def _score(self, label: str, items: Sequence[Pending]) -> None:
         needed = set().union(*(item.metrics for item in items))
@@ -154,7 +157,7 @@ class _TaskDriver:
         failed = self._run_stage(f"score · {label}", len(items), build, batches)
         if failed:
             text = f"not everything could be scored ({_first(failed)})."
-            self._say(f"{label} on {self.entry.task}: {text}", problem=True)
+            self._say(f"{label} on {self.entry.title}: {text}", problem=True)
 
     def _use(self, name: str) -> Metric | None:
         """A metric that is set up; None (and one note) when that is impossible."""
@@ -165,7 +168,7 @@ class _TaskDriver:
                 self.ready[name] = metric
             except Exception as error:
                 self.broken[metric.info.name] = one_line(error)
-                text = f"{name} on {self.entry.task}: failed, {one_line(error)}"
+                text = f"{name} on {self.entry.title}: failed, {one_line(error)}"
                 self._say(text, problem=True)
         return self.ready.get(name)
 
@@ -220,7 +223,7 @@ class _TaskDriver:
         failed: dict[str, str] = {}
         if not batches:
             return failed
-        with self.reporter.stage(f"{self.entry.task} · {title}", total) as advance:
+        with self.reporter.stage(f"{self.entry.title} · {title}", total) as advance:
             for tally in self.engine.map(build, batches):
                 failed |= tally.reasons
                 if tally.remark:

@@ -48,13 +48,13 @@ def _cell(row: Aggregate) -> str:
     return "\n".join(filter(None, lines))
 
 
-def task_table(task: str, rows: Sequence[Aggregate], infos: Mapping[str, MetricInfo]) -> Table:
+def task_table(title: str, rows: Sequence[Aggregate], infos: Mapping[str, MetricInfo]) -> Table:
     """The table of one task from the aggregates of the whole split."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     metrics = list(dict.fromkeys(row.metric for row in rows))[:HEADLINES]
-    table = Table(title=task, box=SIMPLE_HEAD, title_justify="left", show_lines=False)
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", show_lines=False)
     table.add_column("model", overflow="fold")
     table.add_column("n", justify="right")
     for name in metrics:
@@ -77,8 +77,11 @@ def print_summary(summary: Summary, infos: Mapping[str, MetricInfo]) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
     whole = [row for row in summary.aggregates if row.slice == ""]
-    for task in dict.fromkeys(row.task for row in whole):
-        console.print(task_table(task, [r for r in whole if r.task == task], infos))
+    several = len({row.dataset for row in whole}) > 1
+    for task, dataset in dict.fromkeys((row.task, row.dataset) for row in whole):
+        title = f"{task} on {dataset}" if several else task
+        rows = [r for r in whole if (r.task, r.dataset) == (task, dataset)]
+        console.print(task_table(title, rows, infos))
     console.print(
         "value [95 % bootstrap interval over samples]; gap: part of the way from the floor row to the "
         "row of\nthe model's decoder; n: samples with a result / samples of the split.",

@@ -89,10 +89,13 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """Everything a person chose for a run; stored with the run."""
+    """Everything a person chose for a run; stored with the run.
+
+    Its samples are those of every registered pair of one of the tasks and one of the data sets.
+    """
 
     suite: str
-    dataset: str
+    datasets: tuple[str, ...]
     tasks: tuple[Task, ...]
     models: tuple[str, ...]
     limit: int | None = None

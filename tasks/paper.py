@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_prep import ade20k, coco_stuff, emu_edit, magicbrush, multigen, pie_bench
+from data_prep.hub_copy import HubSplit, shards
 from data_prep.paired import PairedExamples, split_path
+from editar_bench.contracts import Missing
 from editar_bench.types import Example, Task
 from tasks._scenes import data_folder
 
@@ -27,9 +29,36 @@ class PaperTask:
     dataset: ClassVar[str]
     metrics: ClassVar[Sequence[str]]
     build: ClassVar[Callable[[Path, Path], Path]]  # from the original layout, into the folder
+    source: ClassVar[HubSplit | None] = None  # where the hub has it
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or data_folder().parent / self.dataset
+
+    @classmethod
+    def place(cls) -> Path:
+        """The folder of the built file."""
+        return split_path(cls().folder, cls.task, "test").parent
+
+    def missing(self) -> Sequence[Missing]:
+        """The data, where neither the built file nor a copy of the original is here."""
+        built = split_path(self.folder, self.task, "test").is_file()
+        if built or self.has_original():
+            return ()
+        return (self._piece(),)
+
+    def has_original(self) -> bool:
+        """Whether there is a copy in the original layout."""
+        return self.source is not None and bool(shards(self.original, self.source))
+
+    @property
+    def original(self) -> Path:
+        """Where the copy in the original layout belongs."""
+        return self.folder / "original"
+
+    def _piece(self) -> Missing:
+        assert self.source is not None
+        what = f"data {self.dataset}"
+        return Missing(what=what, how=self.source.command, size=self.source.size)
 
     def load(self) -> Sequence[Example]:
         """The whole set, built on first use."""
@@ -43,7 +72,7 @@ class PaperTask:
     def _examples(self) -> PairedExamples:
         path = split_path(self.folder, self.task, "test")
         if not path.is_file():
-            type(self).build(self.folder / "original", self.folder)
+            type(self).build(self.original, self.folder)
         return PairedExamples(path, f"editar-bench prepare --dataset {self.dataset}")
 
     @cached_property
@@ -72,11 +101,20 @@ class PieBenchEdit(PaperTask):
         "pie_structure_unedit",
     )
 
+    def has_original(self) -> bool:
+        """Whether the archive lies there."""
+        return (self.original / pie_bench.MAPPING).is_file()
+
+    def _piece(self) -> Missing:
+        how = f"{pie_bench.REQUEST} into {self.original}"
+        return Missing(what=f"data {self.dataset}", how=how)
+
 
 class MagicBrushEdit(PaperTask):
     """528 turns with the true edited picture, each from the true picture before it."""
 
     task, dataset, build = Task.EDIT, "magicbrush-all-turns", magicbrush.build
+    source = magicbrush.SOURCE
     metrics = ("mb_l1", "mb_l2", "mb_clip_image", "mb_dino", "mb_clip_text")
 
 
@@ -84,6 +122,7 @@ class EmuEdit(PaperTask):
     """3,589 edits of seven kinds, compared with the source and the captions."""
 
     task, dataset, build = Task.EDIT, "emu-edit", emu_edit.build
+    source = emu_edit.SOURCE
     metrics = ("emu_clip_image", "emu_clip_out", "emu_clip_direction", "emu_dino", "emu_l1")
 
 
@@ -91,6 +130,7 @@ class MultiGenDepth(PaperTask):
     """5,000 depth maps with captions."""
 
     task, dataset, build = Task.DEPTH, "multigen-depth", multigen.build_depth
+    source = multigen.DEPTH
     metrics = (
         "depth_rmse_minmax",
         "depth_rmse_max",
@@ -104,6 +144,7 @@ class MultiGenCanny(PaperTask):
     """5,000 edge maps with captions."""
 
     task, dataset, build = Task.EDGE, "multigen-canny", multigen.build_canny
+    source = multigen.CANNY
     metrics = (
         "canny_f1",
         "canny_f1_pooled",
@@ -120,6 +161,7 @@ class CocoStuff(PaperTask):
     """5,000 label maps of 171 classes with captions."""
 
     task, dataset, build = Task.SEGMENTATION, "coco-stuff", coco_stuff.build
+    source = coco_stuff.SOURCE
     metrics = _PICTURES
 
 
@@ -127,4 +169,5 @@ class Ade20k(PaperTask):
     """2,000 label maps of 150 classes with captions."""
 
     task, dataset, build = Task.SEGMENTATION, "ade20k", ade20k.build
+    source = ade20k.SOURCE
     metrics = _PICTURES

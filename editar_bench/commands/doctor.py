@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from typing import TYPE_CHECKING
 
 import typer
 
 from editar_bench.commands import options
+
+if TYPE_CHECKING:
+    from editar_bench.contracts import Missing
 
 
 def doctor(out: options.Out = options.DEFAULT_OUT) -> None:
@@ -17,7 +21,8 @@ def doctor(out: options.Out = options.DEFAULT_OUT) -> None:
     from editar_bench import provenance
     from editar_bench.devices import resolve_device
     from editar_bench.errors import UserError
-    from editar_bench.suites import choose_suite
+    from editar_bench.suites import choose_suite, task_keys
+    from editar_bench.types import Task
 
     typer.echo(f"editar-bench {_flat(provenance.code_version())}")
     try:
@@ -28,9 +33,11 @@ def doctor(out: options.Out = options.DEFAULT_OUT) -> None:
         typer.echo(f"machine  {error}")
     good = _packages()
     _disk(out)
-    needed = {f"model {name}" for name in choose_suite(None, None).models}
-    for name, problem in _tasks() + _models():
-        good &= not problem or (name.startswith("model ") and name not in needed)
+    default = choose_suite(None, None)
+    needed = {f"task {key}" for key in task_keys(list(Task), default.datasets)}
+    needed |= {f"model {name}" for name in default.models}
+    for name, problem in _tasks() + _evaluators() + _models():
+        good &= not problem or name not in needed
         typer.echo(f"{'missing' if problem else 'ok':<8} {name}{': ' + problem if problem else ''}")
     if not good:
         raise typer.Exit(1)
@@ -58,16 +65,31 @@ def _disk(out: options.Out) -> None:
 
 def _tasks() -> list[tuple[str, str]]:
     from editar_bench.errors import UserError
+    from editar_bench.preflight import lacking
     from editar_bench.registry import TASKS
 
     found = []
     for name in TASKS.names():
         try:
-            TASKS.get(name)()
-            found.append((f"task {name}", ""))
+            needed = lacking([name], ()).needed
+            found.append((f"task {name}", "; ".join(map(_piece, needed))))
         except UserError as error:
             found.append((f"task {name}", str(error)))
     return found
+
+
+def _evaluators() -> list[tuple[str, str]]:
+    """The released networks that are not here."""
+    from editar_bench.preflight import lacking
+    from editar_bench.registry import TASKS
+
+    return [(piece.what, _piece(piece)) for piece in lacking(TASKS.names(), ()).evaluators]
+
+
+def _piece(piece: Missing) -> str:
+    from editar_bench.preflight import size_text
+
+    return f"{size_text(piece.size)}, {piece.how}"
 
 
 def _models() -> list[tuple[str, str]]:

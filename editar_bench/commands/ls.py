@@ -75,7 +75,9 @@ def _datasets() -> None:
     rows = []
     for name in datasets():
         tasks = [key.partition("/")[0] for key in TASKS.names() if key.endswith(f"/{name}")]
-        suites = [suite.name for suite in SUITES.values() if suite.dataset == name]
+        suites = [
+            suite.name for suite in SUITES.values() if name in (*suite.datasets, *suite.on_request)
+        ]
         rows.append((name, ", ".join(tasks), ", ".join(suites) or "none"))
     print_rows(("data set", "tasks", "suite"), rows)
 

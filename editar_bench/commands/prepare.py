@@ -48,7 +48,7 @@ def prepare(
     """
     from editar_bench import provenance
     from editar_bench.bundle import unpack_bundle, write_bundle
-    from editar_bench.suites import choose_suite, choose_tasks
+    from editar_bench.suites import choose_suite, choose_tasks, task_keys
 
     provenance.check_rooms()
     if model is not None:
@@ -59,9 +59,8 @@ def prepare(
     if from_bundle is not None:
         count = unpack_bundle(from_bundle, chosen.name, places)
         typer.echo(f"bundle  {from_bundle}: verified, {count} file(s) new")
-    good = [
-        _prepare_task(f"{task}/{chosen.dataset}") for task in choose_tasks("all", chosen.dataset)
-    ]
+    keys = task_keys(choose_tasks("all", chosen.datasets), chosen.datasets)
+    good = [_prepare_task(key) for key in keys]
     good += [_check_model(name) for name in chosen.models]
     if not all(good):
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,9 +42,11 @@ def run(
       editar-bench run --task all
       editar-bench run --task depth,edge --limit 50 --model codec,shuffled,editar-scenes
       editar-bench run --task edit --model editar-scenes:guidance=1 --repeats 3
+      editar-bench run --task all --suite paper --model editar
 
     What the store already has is not done again. A run that was stopped goes on when the same command
-    is given again. Exit code 1: some models or pictures failed, the others are stored.
+    is given again. Exit code 1: some models or pictures failed, the others are stored. Exit code 2: data or
+    weights are not on this machine; the lines say which, how large they are and what gets them.
     """
     from editar_bench import plan, provenance, suites
     from editar_bench.commands.running import carry_out
@@ -54,12 +57,12 @@ def run(
     provenance.check_rooms()
     check_engine(engine)
     chosen = suites.choose_suite(suite, dataset)
-    tasks = suites.choose_tasks(task, chosen.dataset)
+    tasks = suites.choose_tasks(task, chosen.datasets)
     size = options.read_batch_size(batch_size)
     models = _models(model, chosen)
     spec = RunSpec(
         suite=chosen.name,
-        dataset=chosen.dataset,
+        datasets=chosen.datasets,
         tasks=tasks,
         models=tuple(entry.label for entry in models),
         limit=limit,
@@ -69,7 +72,40 @@ def run(
         device=device,
         batch_size=size,
     )
+    _check_pieces(
+        suites.task_keys(tasks, chosen.datasets), models, named=model not in (None, "all")
+    )
     carry_out(plan.make_plan(spec, resolve_device(device), models), out)
+
+
+def _check_pieces(keys: Sequence[str], models: Sequence[ModelEntry], named: bool) -> None:
+    """Say what is missing; stop where nothing could be made without it.
+
+    Args:
+        keys: registry names of the tasks.
+        models: those of the run.
+        named: the models were asked for by name, so that their weights are needed.
+
+    Raises:
+        typer.Exit: with code 2.
+    """
+    from editar_bench import preflight
+
+    found = preflight.lacking(keys, models if named else ())
+    pieces = [*found.needed, *found.evaluators]
+    if not pieces:
+        return
+    total = preflight.size_text(sum(piece.size or 0 for piece in pieces))
+    stop = bool(found.needed)
+    end = "nothing was started" if stop else "their metrics will be failed rows"
+    typer.echo(f"{len(pieces)} piece(s) are not on this machine, {total} in all; {end}:", err=True)
+    for line in preflight.lines(pieces):
+        typer.echo(line, err=True)
+    if stop:
+        raise typer.Exit(2)
+    typer.echo(
+        "The same command scores the stored pictures again once the evaluators are here.", err=True
+    )
 
 
 def _models(text: str | None, chosen: SuiteRecord) -> list[ModelEntry]:

@@ -44,13 +44,13 @@ def score(
     if name.partition(":")[0] in MODELS.names():
         raise UserError(f"'{name}' is the name of a registered model; choose another --name.")
     chosen = suites.choose_suite(None, dataset)
-    tasks = suites.choose_tasks(task, chosen.dataset)
+    tasks = suites.choose_tasks(task, chosen.datasets)
     if len(tasks) != 1:
         raise UserError(f"--task is '{task}'; a folder of pictures belongs to one task.")
     model = load_target(FOLDER_ADAPTER)(images, name=name, task=tasks[0])
     spec = RunSpec(
         suite=chosen.name,
-        dataset=chosen.dataset,
+        datasets=chosen.datasets,
         tasks=tasks,
         models=(name,),
         limit=limit,

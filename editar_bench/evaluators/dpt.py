@@ -17,7 +17,7 @@ from torchvision.transforms.functional import normalize
 
 from editar_bench.errors import UserError
 from editar_bench.evaluators.pictures import as_unit
-from editar_bench.evaluators.released import SOURCES, local_copy, missing
+from editar_bench.evaluators.sources import SOURCES, local_copy, missing
 from editar_bench.types import Picture
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from editar_bench.errors import UserError
-from editar_bench.evaluators.released import SOURCES, local_copy, missing
+from editar_bench.evaluators.sources import SOURCES, local_copy, missing
 from editar_bench.types import Picture
 
 

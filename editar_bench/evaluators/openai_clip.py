@@ -14,7 +14,7 @@ from torchvision.transforms.functional import normalize
 from editar_bench.errors import UserError
 from editar_bench.evaluators.pictures import as_unit
 from editar_bench.evaluators.pil_resize import short_side_crop
-from editar_bench.evaluators.released import SOURCES, local_copy, missing
+from editar_bench.evaluators.sources import SOURCES, local_copy, missing
 from editar_bench.types import Picture
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

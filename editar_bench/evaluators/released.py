@@ -7,9 +7,7 @@ clean-fid's TorchScript file are read; none of them runs foreign Python.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,55 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from editar_bench.errors import MissingWeights, UserError
+from editar_bench.errors import UserError
 from editar_bench.evaluators.features import Features, FeatureStore
+from editar_bench.evaluators.sources import SOURCES, is_here, local_copy, missing
 from editar_bench.types import Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS_VARIABLE = "EDITAR_BENCH_WEIGHTS"  # names the folder of local copies
 MEMORY_LIMIT = 3 * 2**30  # bytes: the DINO keys of PIE-Bench's 700 sources are 1.7 GB
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a network's weights are published.
-
-    `hub` is a repository with its own configuration, or "" where there is none; `files` are the names of the original
-    release, looked for before the hub is asked.
-    """
-
-    hub: str = ""
-    files: tuple[str, ...] = ()
-
-
-SOURCES = {
-    "clip-L14": Source("openai/clip-vit-large-patch14"),
-    "clip-B16": Source("openai/clip-vit-base-patch16"),
-    "clip-B32": Source("openai/clip-vit-base-patch32"),
-    "dino-vitb8": Source("timm/vit_base_patch8_224.dino", ("dino_vitbase8_pretrain.pth",)),
-    "dino-vits16": Source("timm/vit_small_patch16_224.dino", ("dino_deitsmall16_pretrain.pth",)),
-    "lpips-squeeze": Source(files=("squeezenet1_1-b8a52dc0.pth",)),
-    "dpt-large": Source("Intel/dpt-large"),
-    "inception": Source(files=("inception-2015-12-05.pt",)),
-}
-LOADERS = {
-    "clip-L14": "openai_clip:OpenaiClip",
-    "clip-B16": "openai_clip:OpenaiClip",
-    "clip-B32": "openai_clip:OpenaiClip",
-    "dino-vitb8": "dino:DinoVitB8",
-    "dino-vits16": "dino:DinoVitS16",
-    "lpips-squeeze": "lpips:SqueezeLpips",
-    "dpt-large": "dpt:DptDepth",
-    "inception": "inception:CleanInception",
-}
 
 
 class Released:
     """Published networks on one device, behind the feature store.
 
-    Tests pass networks in by role (`SOURCES`); otherwise each is loaded on first use.
+    Tests pass networks in by role (`sources.SOURCES`); otherwise each is loaded on first use.
     """
 
     def __init__(self, *, store: FeatureStore | None = None, **given: Any) -> None:
@@ -86,6 +50,10 @@ class Released:
         for role in roles:
             if role not in self._networks:
                 self._networks[role] = _load(role).to(device)
+
+    def lacks(self, role: str) -> bool:
+        """Whether the network of a role could not be loaded without a network connection."""
+        return role not in self._networks and not is_here(role)
 
     def __getitem__(self, role: str) -> Any:
         """The network of a role."""
@@ -136,31 +104,6 @@ class Released:
 def shared_released() -> Released:
     """The networks that all metrics of a process share."""
     return Released()
-
-
-def local_copy(source: Source) -> Path | None:
-    """A file of the original release or a copy of the hub repository in the weights folder, if there is one.
-
-    torchvision's own download folder counts as well.
-    """
-    import torch
-
-    folder = Path(os.environ.get(WEIGHTS_VARIABLE) or "weights")
-    places = [folder / name for name in source.files]
-    places += [Path(torch.hub.get_dir()) / "checkpoints" / name for name in source.files]
-    places += [folder / source.hub] if source.hub else []
-    return next((place for place in places if place.exists()), None)
-
-
-def missing(role: str) -> MissingWeights:
-    """The sentence for a network that is nowhere."""
-    source = SOURCES[role]
-    wanted = " or ".join([*source.files, *([source.hub] if source.hub else [])])
-    command = f", or run `hf download {source.hub}` where there is a network" if source.hub else ""
-    return MissingWeights(
-        f"The evaluator {role} has no weights on this machine; put {wanted} into the folder that "
-        f"{WEIGHTS_VARIABLE} names{command}."
-    )
 
 
 def state_of(role: str) -> dict[str, Tensor]:
@@ -218,7 +161,7 @@ def _hub_file(role: str) -> Path:
 def _load(role: str) -> Any:
     import importlib
 
-    file, _, name = LOADERS[role].partition(":")
+    file, _, name = SOURCES[role].loader.partition(":")
     kind = getattr(importlib.import_module(f"editar_bench.evaluators.{file}"), name)
     network = kind.load(role).eval()
     network.requires_grad_(False)

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from editar_bench.contracts import Missing
 from editar_bench.evaluators.released import Released, shared_released
+from editar_bench.evaluators.sources import piece
 from editar_bench.metrics._base import Judged, PerSample, Undefined
 from editar_bench.types import Example, Picture, Score
 
 
 class ReadsReleased(Judged):
-    """A metric that reads the networks of `ROLES` (see `evaluators.released.SOURCES`; may be none)."""
+    """A metric that reads the networks of `ROLES` (see `evaluators.sources.SOURCES`; may be none)."""
 
     ROLES: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, networks: Released | None = None) -> None:
         super().__init__()
         self.networks = networks or shared_released()
+
+    def missing(self) -> list[Missing]:
+        """Networks whose weights are not on this machine."""
+        return [piece(role) for role in self.ROLES if self.networks.lacks(role)]
 
     def setup(self, device: str) -> None:
         """Load the networks."""

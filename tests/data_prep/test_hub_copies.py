@@ -202,7 +202,7 @@ def test_emu_edit_is_joined_by_key_not_by_split(tmp_path):
 
 
 def test_missing_shards_say_how_to_fetch_them(tmp_path):
-    with pytest.raises(UserError, match="hf download limingcv/MultiGen-20M_depth_eval"):
+    with pytest.raises(UserError, match="prepare --dataset multigen-depth.*limingcv/MultiGen"):
         multigen.build_depth(tmp_path, tmp_path / "out")
 
 

@@ -39,7 +39,7 @@ def run_dummies(dummies: None, tmp_path: Path) -> Callable[..., Summary]:
     def go(models: str, tasks: tuple[Task, ...] = (Task.DEPTH,), **options: object) -> Summary:
         entries = build_models(parse_models(models))
         labels = tuple(entry.label for entry in entries)
-        spec = RunSpec(suite="dummy", dataset="dummy", tasks=tasks, models=labels, **options)  # type: ignore[arg-type]
+        spec = RunSpec(suite="dummy", datasets=("dummy",), tasks=tasks, models=labels, **options)  # type: ignore[arg-type]
         return run(make_plan(spec, "cpu", entries), tmp_path / "out", Silent())
 
     return go

@@ -165,7 +165,7 @@ def test_the_command_writes_and_reads_bundles(
     dummies: None, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def suite(root: Path) -> Suite:
-        found = Suite(name="dummy", dataset="dummy", models=("noisy",), summary="")
+        found = Suite(name="dummy", datasets=("dummy",), models=("noisy",), summary="")
         monkeypatch.setattr(Suite, "places", lambda self: places(root))
         return found
 
@@ -187,4 +187,4 @@ def test_the_scenes_suite_names_its_folders() -> None:
     assert found["weights"] == WEIGHTS and found["evaluators"] == DEFAULT_FOLDER
     assert found["data"].name == "scenes"
     with pytest.raises(UserError, match="cannot be bundled"):
-        Suite(name="x", dataset="x", models=(), summary="").places()
+        Suite(name="x", datasets=("x",), models=(), summary="").places()

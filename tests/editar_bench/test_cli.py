@@ -110,7 +110,7 @@ def test_without_a_model_missing_weights_are_left_out_with_a_note(
 ) -> None:
     from editar_bench import suites
 
-    suite = suites.Suite(name="dummy", dataset="dummy", models=("noisy", "absent"), summary="")
+    suite = suites.Suite(name="dummy", datasets=("dummy",), models=("noisy", "absent"), summary="")
     monkeypatch.setitem(suites.SUITES, "dummy", suite)
     code, text, err = call(*RUN, "--out", str(tmp_path / "out"))
     assert code == 0 and not err
@@ -122,7 +122,7 @@ def test_corrupt_weights_are_never_left_out_silently(
 ) -> None:
     from editar_bench import suites
 
-    suite = suites.Suite(name="dummy", dataset="dummy", models=("noisy", "corrupt"), summary="")
+    suite = suites.Suite(name="dummy", datasets=("dummy",), models=("noisy", "corrupt"), summary="")
     monkeypatch.setitem(suites.SUITES, "dummy", suite)
     code, text, err = call(*RUN, "--out", str(tmp_path / "out"))
     assert code == 1 and "wrong checksum" in err

@@ -13,7 +13,7 @@ from editar_bench.registry import METRICS, TASKS
 from editar_bench.runner import run
 from editar_bench.store import Reader
 from editar_bench.types import RunSpec, Task
-from tests.data_prep.making import pie_archive, pie_item
+from tests.data_prep.making import pie_archive, pie_item, shard
 
 
 @pytest.fixture
@@ -44,6 +44,9 @@ def test_a_task_names_metrics_that_speak_about_it_and_where_its_data_belongs(dat
     assert all(task.task in info.tasks for info in infos)
     with pytest.raises(UserError, match=f"{task.dataset}/original"):
         task.load()
+    (piece,) = task.missing()
+    assert piece.what == f"data {task.dataset}"
+    assert f"prepare --dataset {task.dataset}" in piece.how or "PnPInversion" in piece.how
 
 
 def put_archive(data):
@@ -68,16 +71,18 @@ def test_the_eight_published_metrics_of_pie_bench_come_first(data):
 def test_data_is_built_once_from_the_archive(data):
     put_archive(data)
     task = TASKS.get("edit/pie-bench")()
+    assert not task.missing()
     assert [e.category for e in task.load()] == ["change object", "change style"]
     (data / "original" / "mapping_file.json").unlink()
     again = TASKS.get("edit/pie-bench")()
+    assert not again.missing()
     assert len(again.load()) == 2 and again.fingerprint() == task.fingerprint()
 
 
 def test_a_run_without_released_networks_has_values_where_none_is_needed(data, tmp_path):
     put_archive(data)
     entries = build_models(parse_models("blank"))
-    spec = RunSpec(suite="paper", dataset="pie-bench", tasks=(Task.EDIT,), models=("blank",))
+    spec = RunSpec(suite="paper", datasets=("pie-bench",), tasks=(Task.EDIT,), models=("blank",))
     run(make_plan(spec, "cpu", entries), tmp_path / "out", Silent())
     rows = Reader(tmp_path / "out").details()
     rows = rows[(rows["model"] == "blank") & (rows["slice"] == "")].set_index("metric")
@@ -87,3 +92,25 @@ def test_a_run_without_released_networks_has_values_where_none_is_needed(data, t
     assert rows.loc["pie_psnr", "n"] == 2
     clip = rows.loc["pie_clip_whole"]
     assert clip["status"] == "failed" and "EDITAR_BENCH_WEIGHTS" in clip["reason"]
+
+
+def test_rows_that_need_a_true_picture_are_unsupported_where_there_is_none(data, tmp_path):
+    put_archive(data)
+    entries = build_models(parse_models("oracle,shuffled,copy-source"))
+    labels = tuple(entry.label for entry in entries)
+    spec = RunSpec(suite="paper", datasets=("pie-bench",), tasks=(Task.EDIT,), models=labels)
+    summary = run(make_plan(spec, "cpu", entries), tmp_path / "out", Silent())
+    assert not any("oracle" in problem or "shuffled" in problem for problem in summary.problems)
+    rows = Reader(tmp_path / "out").details()
+    rows = rows[(rows["metric"] == "pie_psnr_unedit") & (rows["slice"] == "")].set_index("model")
+    for name in ("oracle", "shuffled"):
+        assert rows.loc[name, "status"] == "unsupported"
+        assert "no true pictures" in rows.loc[name, "reason"]
+    assert rows.loc["copy-source", "n_undefined"] == 2  # infinite, or no background
+
+
+def test_copies_of_a_hub_repository_count_as_there(data, tmp_path):
+    task = TASKS.get("depth/multigen-depth")()
+    assert task.missing()[0].size > 10**9
+    shard(task.original / "data" / "validation-00000-of-00001.parquet", [{"text": "a"}])
+    assert not task.missing()

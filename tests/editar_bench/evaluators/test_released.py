@@ -14,7 +14,7 @@ from torchvision.models import squeezenet1_1
 from torchvision.transforms import CenterCrop, Resize
 
 from editar_bench.errors import MissingWeights, UserError
-from editar_bench.evaluators import dino, released
+from editar_bench.evaluators import dino, released, sources
 from editar_bench.evaluators.lpips import SqueezeLpips
 from editar_bench.evaluators.pil_resize import short_side_crop
 from tests.editar_bench.metrics.making import noise
@@ -22,7 +22,7 @@ from tests.editar_bench.metrics.making import noise
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(released.WEIGHTS_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(sources.WEIGHTS_VARIABLE, str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     return tmp_path
@@ -43,7 +43,7 @@ def test_dino_is_read_from_the_original_release_and_from_the_hub_layout(folder, 
     torch.save(small_state, folder / "dino_vitbase8_pretrain.pth")
     original = Small.load("dino-vitb8").eval()
     (folder / "dino_vitbase8_pretrain.pth").unlink()
-    hub = folder / released.SOURCES["dino-vitb8"].hub
+    hub = folder / sources.SOURCES["dino-vitb8"].hub
     hub.mkdir(parents=True)
     save_file(small_state, hub / "model.safetensors")
     copy = Small.load("dino-vitb8").eval()
@@ -62,11 +62,11 @@ def test_squeezenet_is_read_from_torchvisions_file(folder):
     assert torch.equal(loaded.features[0].weight, network.features[0].weight)
 
 
-@pytest.mark.parametrize("role", sorted(released.SOURCES))
+@pytest.mark.parametrize("role", sorted(sources.SOURCES))
 def test_missing_weights_are_one_sentence_that_names_the_place(folder, role):
-    with pytest.raises(MissingWeights, match=released.WEIGHTS_VARIABLE) as caught:
+    with pytest.raises(MissingWeights, match=sources.WEIGHTS_VARIABLE) as caught:
         released.Released().setup("cpu", role)
-    source = released.SOURCES[role]
+    source = sources.SOURCES[role]
     assert (source.hub or source.files[0]) in str(caught.value)
 
 
