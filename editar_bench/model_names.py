@@ -1,9 +1,10 @@
-"""Model names as people type them: `oracle,editar-scenes:guidance=1,top_k=0`."""
+"""Model names as people type them: `oracle,editar-scenes:guidance=1,top_k=0` or `diffusers:owner/name,steps=30`."""
 
 from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,10 @@ from typing import Any
 from editar_bench.contracts import Model
 from editar_bench.errors import BadSettings, UserError
 from editar_bench.registry import MODELS, near_matches
+
+SOURCES = {"diffusers": "source"}  # models whose first setting needs no key: what they are made of
+_PIECE = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')  # up to a comma that is not between quotes
+_KEY = re.compile(r"\w+\s*=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +28,17 @@ class ModelRef:
     @property
     def label(self) -> str:
         """The name shown everywhere: settings sorted, so that their order does not make another model."""
-        if not self.settings:
-            return self.base
-        pairs = (f"{key}={_show(value)}" for key, value in sorted(self.settings.items()))
-        return f"{self.base}:{','.join(pairs)}"
+        pairs = [f"{key}={_show(value)}" for key, value in sorted(self.settings.items())]
+        source = self.settings.get(SOURCES.get(self.base, ""))
+        if source is not None:
+            key = SOURCES[self.base]
+            pairs = [str(source), *(pair for pair in pairs if not pair.startswith(f"{key}="))]
+        return f"{self.base}:{','.join(pairs)}" if pairs else self.base
 
 
 def _show(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    plain = isinstance(value, str) and not set(value) & set(',"')
+    return value if plain else json.dumps(value, ensure_ascii=False)
 
 
 def _value(text: str) -> Any:
@@ -41,7 +49,10 @@ def _value(text: str) -> Any:
 
 
 def parse_models(text: str) -> list[ModelRef]:
-    """Split a comma list; a piece `key=value` without a colon continues the settings of the model before it."""
+    """Split a comma list; a piece `key=value` continues the settings of the model before it.
+
+    A value with a comma in it stands between double quotes: `controlnet:negative="worst quality, low quality"`.
+    """
     pieces = _pieces(text)
     if not pieces:
         raise UserError("--model is empty; name at least one model (see `editar-bench ls models`).")
@@ -55,13 +66,15 @@ def parse_label(label: str) -> ModelRef:
 
 def _pieces(text: str) -> list[tuple[str, dict[str, Any]]]:
     pieces: list[tuple[str, dict[str, Any]]] = []
-    for piece in filter(None, (part.strip() for part in text.split(","))):
-        name, colon, setting = piece.partition(":")
-        if not colon and "=" in piece and pieces:
+    for piece in filter(None, (part.strip() for part in _PIECE.findall(text))):
+        name, _, setting = piece.partition(":")
+        if _KEY.match(piece) and pieces:
             setting = piece
         else:
             pieces.append((name, {}))
-        if setting:
+        if setting and name in SOURCES and not _KEY.match(setting):
+            pieces[-1][1][SOURCES[name]] = setting
+        elif setting:
             key, equals, value = setting.partition("=")
             if not equals or not key:
                 raise UserError(
@@ -106,5 +119,7 @@ def _without_defaults(ref: ModelRef, factory: Callable[..., Model]) -> ModelRef:
         return ref
     defaults: dict[str, Any] = {name: p.default for name, p in _parameters(factory).items()}
     defaults |= getattr(factory, "defaults", {})
+    presets = getattr(factory, "presets", {})
+    defaults |= presets.get(ref.settings.get("protocol", defaults.get("protocol")), {})
     kept = {k: v for k, v in ref.settings.items() if k not in defaults or defaults[k] != v}
     return ModelRef(ref.base, kept)

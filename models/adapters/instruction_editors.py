@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from editar_bench.types import Capability, Example, Settings, Task
+from editar_bench.types import Capability, Example, How, Settings, Task
 from models.adapters import pipelines
+from models.adapters.common import NATIVE
 from models.adapters.diffusion import (
     SD_BYTES,
     DiffusionAdapter,
@@ -21,11 +22,11 @@ from models.adapters.diffusion import (
     source_of,
 )
 from models.adapters.hub import Source
-from models.adapters.instruct_pix2pix import InstructPix2PixScenes
 
 if TYPE_CHECKING:
     import torch
 
+_UNTRAINED = "InstructPix2Pix was trained on instruction edits only and never saw a {} as input"
 AUTHOR: Settings = {
     "steps": 100,
     "guidance": 7.5,
@@ -39,7 +40,12 @@ class InstructPix2Pix(DiffusionAdapter):
     """A Stable Diffusion whose UNet sees the source picture beside the noise."""
 
     name = "instruct-pix2pix"
-    capabilities: Mapping[Task, Capability] = InstructPix2PixScenes.capabilities
+    capabilities: Mapping[Task, Capability] = {
+        Task.EDIT: NATIVE,
+        Task.DEPTH: Capability(how=How.NO, reason=_UNTRAINED.format("depth map")),
+        Task.EDGE: Capability(how=How.NO, reason=_UNTRAINED.format("edge map")),
+        Task.SEGMENTATION: Capability(how=How.NO, reason=_UNTRAINED.format("label map")),
+    }
     weights: ClassVar[str] = "timbrooks/instruct-pix2pix"
     presets: ClassVar[Mapping[str, Settings]] = {
         "author": AUTHOR,

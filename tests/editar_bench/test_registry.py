@@ -74,6 +74,61 @@ def test_settings_in_names() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "source", "settings"),
+    [
+        ("diffusers:owner/name", "owner/name", {}),
+        ("diffusers:/a=b/c:d,steps=3", "/a=b/c:d", {"steps": 3}),
+        ("diffusers:steps=3,source=here", "here", {"steps": 3}),
+    ],
+)
+def test_the_generic_adapter_is_named_by_its_source(
+    monkeypatch: pytest.MonkeyPatch, text: str, source: str, settings: dict[str, int]
+) -> None:
+    monkeypatch.setitem(MODELS._entries, "diffusers", Entry(None))
+    first, second = parse_models(f"{text},oracle")
+    assert first == ModelRef("diffusers", {"source": source, **settings})
+    assert second == ModelRef("oracle")
+    assert first.label == ",".join([f"diffusers:{source}", *(f"{k}=3" for k in settings)])
+    assert parse_models(first.label) == [first]
+
+
+def test_values_with_commas_stand_between_quotes() -> None:
+    text = 'blank:negative="worst quality, low: \\"bad\\"",path=/a:b,oracle'
+    first, second = parse_models(text)
+    assert first.settings == {"negative": 'worst quality, low: "bad"', "path": "/a:b"}
+    assert second.base == "oracle"
+    assert parse_models(first.label) == [first]
+    assert parse_models('blank:text="never closed, at all')[0].settings == {
+        "text": '"never closed, at all'
+    }
+
+
+def test_labels_leave_out_what_the_protocol_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Published(d.Noisy):
+        presets = {"benchmark": {"strength": 20}, "author": {"strength": 30}}
+
+        def __init__(self, protocol: str = "benchmark", strength: int | None = None) -> None:
+            super().__init__(strength=strength or self.presets[protocol]["strength"])
+
+    monkeypatch.setitem(MODELS._entries, "published", Entry(Published))
+    labels = {
+        text: create_model(parse_models(text)[0])[0]
+        for text in (
+            "published:strength=20",
+            "published:protocol=benchmark,strength=30",
+            "published:protocol=author,strength=30",
+            "published:protocol=author,strength=20",
+        )
+    }
+    assert list(labels.values()) == [
+        "published",
+        "published:strength=30",
+        "published:protocol=author",
+        "published:protocol=author,strength=20",
+    ]
+
+
 def test_labels_sort_settings_and_leave_out_defaults(dummies: None) -> None:
     assert ModelRef("m", {"b": 2, "a": True}).label == "m:a=true,b=2"
     assert create_model(ModelRef("noisy", {"strength": 10}))[0] == "noisy"
