@@ -16,6 +16,14 @@ MODELS: Final[Table] = {
         "models.adapters.editar:EditarCommon",
         "the same EditAR, trained no longer than the compact models of other paradigms",
     ),
+    "llamagen-scenes": (
+        "models.adapters.llamagen:LlamaGenScenes",
+        "a compact LlamaGen, trained on scenes: what the caption alone buys",
+    ),
+    "parti-scenes": (
+        "models.adapters.parti:PartiScenes",
+        "a compact Parti, encoder-decoder, trained on scenes",
+    ),
     "muse-scenes": (
         "models.adapters.compact:MuseScenes",
         "a compact Muse, masked parallel decoding, trained on scenes",

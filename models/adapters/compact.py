@@ -106,7 +106,7 @@ class MuseScenes(CompactModel["Muse"]):
         choice_temperature: float = MUSE_CHOICE_TEMPERATURE,
     ) -> None:
         super().__init__(
-            _settings(guidance, temperature, top_k)
+            draw_settings(guidance, temperature, top_k)
             | {
                 "steps": whole("steps", steps, 1),
                 "choice_temperature": number("choice_temperature", choice_temperature, 0.0),
@@ -124,7 +124,7 @@ class MuseScenes(CompactModel["Muse"]):
         from models.compact.muse import MuseSettings, muse_uniforms
 
         settings = MuseSettings(**self.settings)
-        text, condition_BN = _conditions(parts, batch)
+        text, condition_BN = conditions(parts, batch)
         uniforms = muse_uniforms(seeds, condition_BN.shape[1], settings.steps)
         codes_BN = parts.network.sample(text, condition_BN, settings, uniforms)
         return parts.codec.decode(codes_BN)
@@ -140,7 +140,7 @@ class VarScenes(CompactModel["Var"]):
     def __init__(
         self, guidance: float = GUIDANCE, temperature: float = TEMPERATURE, top_k: int = TOP_K
     ) -> None:
-        super().__init__(_settings(guidance, temperature, top_k))
+        super().__init__(draw_settings(guidance, temperature, top_k))
 
     @staticmethod
     def _build(config: Mapping[str, Any]) -> Var:
@@ -151,14 +151,14 @@ class VarScenes(CompactModel["Var"]):
     def _make(self, parts: Parts[Var], batch: Sequence[Example], seeds: Sequence[int]) -> Tensor:
         from models.editar.choosing import SamplerSettings, uniforms_for
 
-        text, condition_BN = _conditions(parts, batch)
+        text, condition_BN = conditions(parts, batch)
         uniforms = uniforms_for(seeds, sum(parts.network.config.sizes))
         settings = SamplerSettings(**self.settings)
         codes = parts.network.sample(parts.codec, text, condition_BN, settings, uniforms)
         return parts.codec.decode_multiscale(codes)
 
 
-def _conditions(parts: Parts[Any], batch: Sequence[Example]) -> tuple[Tensor, Tensor]:
+def conditions(parts: Parts[Any], batch: Sequence[Example]) -> tuple[Tensor, Tensor]:
     """Text features (B, T, caption_dim) of the task's prompts, and condition codes (B, N)."""
     from models.editar.pictures import to_tensor
 
@@ -167,7 +167,8 @@ def _conditions(parts: Parts[Any], batch: Sequence[Example]) -> tuple[Tensor, Te
     return text, parts.codec.encode(images)
 
 
-def _settings(guidance: float, temperature: float, top_k: int) -> dict[str, Any]:
+def draw_settings(guidance: float, temperature: float, top_k: int) -> dict[str, Any]:
+    """Checked settings of guidance and of drawing."""
     return {
         "guidance": number("guidance", guidance, 1.0),
         "temperature": number("temperature", temperature, 0.01),
