@@ -104,9 +104,10 @@ class DiffusionAdapter:
     half: ClassVar[str] = "float16"
     together: ClassVar[bool] = True  # whether the pipeline takes a list of generators
 
-    def __init__(self, settings: Settings, sources: Mapping[str, Source]) -> None:
+    def __init__(self, settings: Settings, sources: Mapping[str, Source], spoken: str = "") -> None:
         self.settings = settings
-        self._found = {name: hub.find(source, self.name) for name, source in sources.items()}
+        spoken = spoken or self.name  # what `prepare --model` has to be told
+        self._found = {name: hub.find(source, spoken) for name, source in sources.items()}
         self.fingerprint: Mapping[str, str] = {
             file: digest
             for name, found in self._found.items()

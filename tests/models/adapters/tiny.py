@@ -61,6 +61,53 @@ def write_t2i_adapter(folder: Path, channels: int) -> None:
     net.save_pretrained(str(folder))
 
 
+def write_controlnet_pipeline(folder: Path, base: Path, network: Path) -> None:
+    """One pipeline folder with everything in it."""
+    from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
+
+    StableDiffusionControlNetPipeline.from_pretrained(
+        str(base),
+        controlnet=ControlNetModel.from_pretrained(str(network)),
+        safety_checker=None,
+        requires_safety_checker=False,
+    ).save_pretrained(str(folder))
+
+
+def write_kontext(folder: Path) -> None:
+    """FLUX.1 Kontext; its pipeline takes no strength and chooses sizes of its own."""
+    from diffusers import (
+        AutoencoderKL,
+        FlowMatchEulerDiscreteScheduler,
+        FluxKontextPipeline,
+        FluxTransformer2DModel,
+    )
+    from transformers import T5Config, T5EncoderModel
+
+    transformer = FluxTransformer2DModel(
+        patch_size=1, in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16,
+        num_attention_heads=2, joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH,
+        axes_dims_rope=(4, 4, 8), guidance_embeds=True,
+    )  # fmt: skip
+    with torch.no_grad():  # at its start the rows hardly look at each other
+        for parameter in transformer.parameters():
+            parameter.mul_(4 if parameter.ndim > 1 else 1)
+    FluxKontextPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=AutoencoderKL(
+            block_out_channels=(8,), latent_channels=1, norm_num_groups=1, sample_size=SIDE,
+            use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06,
+            scaling_factor=1.5,
+        ),
+        text_encoder=text_encoder(),
+        tokenizer=tokenizer(),
+        text_encoder_2=T5EncoderModel(
+            T5Config(vocab_size=190, d_model=WIDTH, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+        ),
+        tokenizer_2=tokenizer(),
+        transformer=transformer,
+    ).save_pretrained(str(folder))  # fmt: skip
+
+
 def write_amused(folder: Path) -> None:
     from diffusers import AmusedPipeline, AmusedScheduler, UVit2DModel, VQModel
     from transformers import CLIPTextModelWithProjection
