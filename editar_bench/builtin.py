@@ -33,8 +33,16 @@ MODELS: Final[Table] = {
         "a compact VAR, next-scale prediction, trained on scenes",
     ),
     "instruct-pix2pix-scenes": (
-        "models.adapters.instruct_pix2pix:InstructPix2PixScenes",
+        "models.adapters.scenes_diffusion:InstructPix2PixScenes",
         "a compact InstructPix2Pix diffusion pipeline, trained on scenes",
+    ),
+    "stable-diffusion-scenes": (
+        "models.adapters.scenes_diffusion:StableDiffusionScenes",
+        "a compact Stable Diffusion, trained on scenes; edits by img2img",
+    ),
+    "controlnet-scenes": (
+        "models.adapters.scenes_diffusion:ControlNetScenes",
+        "compact ControlNets on it for depth, edge and segmentation, trained on scenes",
     ),
     "editar": (
         "models.adapters.editar:Editar",
@@ -45,6 +53,10 @@ MODELS: Final[Table] = {
         "models.adapters.reference:CodecRoundTrip",
         "reference: the truth through the codec",
     ),
+    "codec-multiscale": (
+        "models.adapters.reference:MultiScaleRoundTrip",
+        "reference: the truth through the codec's pyramid, the decoder of next-scale models",
+    ),
     "codec-kl": (
         "models.adapters.reference:KlRoundTrip",
         "reference: the truth through the KL autoencoder of the diffusion baselines",
@@ -52,10 +64,6 @@ MODELS: Final[Table] = {
     "codec-released": (
         "models.adapters.codec_released:CodecReleased",
         "reference: the truth through the codec of the published EditAR (needs its weights)",
-    ),
-    "codec-multiscale": (
-        "models.adapters.reference:MultiScaleRoundTrip",
-        "reference: the truth through the codec's pyramid, the decoder of next-scale models",
     ),
     "copy-source": (
         "models.adapters.reference:CopySource",
@@ -90,6 +98,9 @@ TASKS: Final[Table] = {
     "edge/multigen-canny": ("tasks.paper:MultiGenCanny", "5,000 published edge maps"),
     "segmentation/coco-stuff": ("tasks.paper:CocoStuff", "5,000 published label maps"),
     "segmentation/ade20k": ("tasks.paper:Ade20k", "2,000 published label maps"),
+    "depth/photos": ("tasks.photos:PhotosDepth", "depth maps of one's own photos"),
+    "edge/photos": ("tasks.photos:PhotosCanny", "edge maps of one's own photos"),
+    "segmentation/photos": ("tasks.photos:PhotosSegmentation", "label maps of one's own photos"),
 }
 
 _METRIC_FILES: Final[Mapping[str, Mapping[str, str]]] = {

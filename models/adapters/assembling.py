@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.adapters.pipelines import load
-from models.editar.pipeline import read_config, sibling
-from models.editar.text import load_text_encoder
 
 if TYPE_CHECKING:
     from models.editar.text import TextEncoder
@@ -46,6 +44,9 @@ def load_assembled(kind: Any, scheduler: Any, folder: Path) -> Any:
         UserError: one of the folders cannot be read.
     """
     from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+
+    from models.editar.pipeline import read_config, sibling
+    from models.editar.text import load_text_encoder
 
     config = read_config(folder)
     networks = {}

@@ -103,18 +103,13 @@ def write_vae(folder: Path) -> None:
     small_vae().save_pretrained(str(folder))
 
 
-def write_instruct_pix2pix(root: Path) -> None:
-    """A pipeline folder in diffusers' own format."""
+def small_unet(pictures: int = 1) -> Any:
+    """A random UNet that sees the latents of so many pictures."""
     from diffusers import UNet2DConditionModel
 
-    from models.training.instruct_pix2pix_recipe import assemble
-
-    torch.manual_seed(0)
-    write_text(root / "text")
-    vae = small_vae()
-    unet = UNet2DConditionModel(
+    return UNet2DConditionModel(
         sample_size=SIZE // 2,
-        in_channels=8,
+        in_channels=4 * pictures,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         block_out_channels=(16, 32),
@@ -123,5 +118,37 @@ def write_instruct_pix2pix(root: Path) -> None:
         attention_head_dim=2,
         norm_num_groups=8,
     )
-    pipeline = assemble(unet, vae, load_text_encoder(root / "text"))
+
+
+def write_latent_diffusion(root: Path) -> None:
+    """Autoencoder, text encoder, Stable Diffusion, its ControlNets and InstructPix2Pix, in the shipped formats."""
+    from diffusers import ControlNetModel
+
+    from models.training.controlnet_recipe import sampler as control_sampler
+    from models.training.instruct_pix2pix_recipe import instruct_pipeline
+    from models.training.stable_diffusion_recipe import sampler
+
+    torch.manual_seed(0)
+    write_text(root / "text")
+    write_vae(root / "vae")
+    unet = small_unet()
+    unet.save_pretrained(str(root / "stable-diffusion" / "unet"))
+    shared = {"vae": "../vae", "text": "../text"}
+    folders = {"stable-diffusion": shared}
+    for task in (Task.DEPTH, Task.EDGE, Task.SEGMENTATION):
+        folder = root / f"controlnet-{task}"
+        folders[folder.name] = shared | {"base": "../stable-diffusion"}
+        # Two embedding channels are one halving, as the small autoencoder's.
+        network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16))
+        with torch.no_grad():  # it starts by steering nothing
+            for name, weight in network.named_parameters():
+                if "controlnet_" in name:
+                    torch.nn.init.normal_(weight, std=0.1)
+        network.save_pretrained(str(folder / "controlnet"))
+    for name, config in folders.items():
+        scheduler = control_sampler() if "base" in config else sampler()
+        scheduler.save_pretrained(str(root / name / "scheduler"))
+        (root / name / "config.json").write_text(json.dumps(config))
+    text = load_text_encoder(root / "text")
+    pipeline = instruct_pipeline(small_unet(pictures=2), small_vae(), text)
     pipeline.save_pretrained(str(root / "instruct-pix2pix"))

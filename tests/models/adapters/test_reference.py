@@ -166,7 +166,7 @@ def test_an_autoencoder_that_is_none(weights):
 def test_instruct_pix2pix_names_the_row_of_its_decoder():
     from editar_bench import builtin
     from editar_bench.suites import SUITES
-    from models.adapters.instruct_pix2pix import InstructPix2PixScenes
+    from models.adapters.scenes_diffusion import InstructPix2PixScenes
 
     assert InstructPix2PixScenes.ceiling == KlRoundTrip.name
     assert builtin.MODELS[KlRoundTrip.name][0] == "models.adapters.reference:KlRoundTrip"
