@@ -129,6 +129,7 @@ class PairedExamples(Sequence[Example]):
     def example(self, row: Mapping[str, Any]) -> Example:
         """The sample of a row."""
         mask = row["edit_mask"]
+        words = row.get("blend_words")  # a column of PIE-Bench's only
         return Example(
             id=row["id"],
             task=Task(row["task"]),
@@ -136,6 +137,7 @@ class PairedExamples(Sequence[Example]):
             condition=decode_picture(row["condition"]),
             source_caption=row["source_caption"],
             target_caption=row["target_caption"],
+            blend_words=(words[0], words[1]) if words else None,
             target=None if row["target"] is None else decode_picture(row["target"]),
             edit_mask=None if mask is None else decode(mask) > 0,
             truth={name: decode(row[name]) for name in self.maps if row[name] is not None},
@@ -149,7 +151,8 @@ class PairedExamples(Sequence[Example]):
         for example in self:
             texts = (example.id, example.prompt, example.category, *example.slices)
             captions = (example.source_caption or "", example.target_caption or "")
-            digest.update("\0".join((*texts, *captions)).encode())
+            words = example.blend_words or ()  # most data sets have none
+            digest.update("\0".join((*texts, *captions, *words)).encode())
             digest.update(pair_hash(example.condition, example.target).encode())
             for array in (example.edit_mask, *example.truth.values()):
                 digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())

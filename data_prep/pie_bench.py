@@ -50,7 +50,8 @@ def build(original: Path, folder: Path) -> Path:
     from datasets import Value
 
     path = paired.split_path(folder, Task.EDIT, "test")
-    paired.write_rows(rows(original), path, paired.features())
+    columns = paired.features(arrays={"blend_words": [Value("string")]})
+    paired.write_rows(rows(original), path, columns)
     return path
 
 
@@ -101,6 +102,7 @@ def _row(pictures: Path, key: str, item: Any) -> dict[str, Any]:
         "condition": _picture(pictures, item["image_path"]),
         "source_caption": clean_prompt(item["original_prompt"]),
         "target_caption": clean_prompt(item["editing_prompt"]),
+        "blend_words": _blend_words(item.get("blended_word")),
         "target": None,
         "edit_mask": _mask(key, item.get("mask")),
         "category": _category(key, item.get("editing_type_id")),
@@ -112,6 +114,12 @@ def _category(key: str, type_id: Any) -> str:
     if type_id not in [str(i) for i in range(len(TYPES))]:
         raise UserError(f"Sample {key} of PIE-Bench has the editing type {type_id!r}, not 0 to 9.")
     return TYPES[int(type_id)]
+
+
+def _blend_words(text: Any) -> list[str]:
+    """The source's and the target's word of "cat dog"; none where there are not two."""
+    words = text.split() if isinstance(text, str) else []
+    return words[:2] if len(words) > 1 else []
 
 
 def _mask(key: str, runs: Any) -> np.ndarray:

@@ -51,6 +51,7 @@ class Example:
     `truth` holds the native ground truth where the data has it: "depth" (float32, H×W, metres, inf = sky),
     "label", "color" and "material" (uint8, H×W; for the edit task they describe the *edited* picture).
     `edit_mask` is bool H×W, True where the edit may change pixels; None where the edit has no outside.
+    `blend_words` is the word of the source caption that the edit is about, and the one of the target caption.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Example:
     condition: Picture
     source_caption: str | None = None
     target_caption: str | None = None
+    blend_words: tuple[str, str] | None = None
     target: Picture | None = None
     edit_mask: NDArray[np.bool_] | None = None
     truth: Mapping[str, NDArray[Any]] = field(default_factory=dict)

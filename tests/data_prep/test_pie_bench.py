@@ -39,6 +39,7 @@ def test_samples_are_read_as_published(tmp_path):
     assert first.prompt == "Change the cat to a dog"
     assert first.source_caption == "a cat sitting on a bench"  # brackets leave no space behind
     assert first.target_caption == "a dog sitting on a bench"
+    assert first.blend_words == second.blend_words == ("cat", "dog")
     assert np.array_equal(first.condition, decoded(picture_bytes(0)))
     assert first.target is None and first.truth == {}
     assert (first.slices, second.slices) == (("artificial",), ("natural",))
@@ -59,6 +60,14 @@ def test_the_fingerprint_follows_the_content(tmp_path):
     assert one == built(archive(tmp_path / "b"), tmp_path / "db").fingerprint()
     other = archive(tmp_path / "c", mask=[0, 512 * 500])
     assert one != built(other, tmp_path / "dc").fingerprint()
+    other = archive(tmp_path / "d", blended_word="cat puppy")
+    assert one != built(other, tmp_path / "dd").fingerprint()
+
+
+@pytest.mark.parametrize("text", ["", "cat", None, 3])
+def test_samples_without_a_pair_of_words_have_none(tmp_path, text):
+    _, second = built(archive(tmp_path / "original", blended_word=text), tmp_path / "data")
+    assert second.blend_words is None
 
 
 def published_decode(runs, height, width):
