@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from editar_bench.errors import UserError
+from editar_bench.types import Picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # MultiGen has a few TIFFs among its PNGs
 MAX_PIXELS = 64_000_000  # a decoded picture of 192 MB
@@ -24,19 +33,43 @@ def check_picture(data: bytes, where: str) -> tuple[int, int]:
     """
     from PIL import Image
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with _opened(data, where) as image:
+            image.load()
+            return image.height, image.width
+
+
+def rgb_picture(data: bytes, where: str) -> Picture:
+    """An image file as RGB (H, W, 3), decoded once: for training, where every picture is from outside and on its way.
+
+    Args:
+        data: the file.
+        where: what it is, for the message.
+
+    Raises:
+        UserError: as `check_picture`.
+    """
+    with _opened(data, where) as image:
+        return np.array(image.convert("RGB"))
+
+
+@contextmanager
+def _opened(data: bytes, where: str) -> Iterator[PILImage]:
+    """An image file whose size is acceptable; what goes wrong with it, here or later, is one sentence."""
+    from PIL import Image
+
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise UserError(f"The picture {where} has {width}×{height} pixels, too many.")
-                image.load()
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(
+                    f"The picture {where} has {image.width}×{image.height} pixels, too many."
+                )
+            yield image
     except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
         raise UserError(
             f"The picture {where} cannot be decoded ({type(error).__name__}); fetch the data again."
         ) from error
-    return height, width
 
 
 def inside(folder: Path, name: str) -> Path:
