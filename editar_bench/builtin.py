@@ -48,6 +48,30 @@ MODELS: Final[Table] = {
         "models.adapters.editar:Editar",
         "EditAR as published, 512 x 512 (needs its released weights)",
     ),
+    "stable-diffusion": (
+        "models.adapters.stable_diffusion:StableDiffusion",
+        "Stable Diffusion 1.5, img2img; mode=text sees the caption alone",
+    ),
+    "controlnet": ("models.adapters.controlnet:ControlNet", "ControlNet 1.1"),
+    "controlnet-1.0": ("models.adapters.controlnet:ControlNet10", "ControlNet 1.0"),
+    "controlnet-plus-plus": ("models.adapters.controlnet:ControlNetPlusPlus", "ControlNet++"),
+    "t2i-adapter": ("models.adapters.t2i_adapter:T2IAdapter", "T2I-Adapter"),
+    "instruct-pix2pix": (
+        "models.adapters.instruction_editors:InstructPix2Pix",
+        "InstructPix2Pix as published",
+    ),
+    "magicbrush": (
+        "models.adapters.instruction_editors:MagicBrush",
+        "InstructPix2Pix finetuned on MagicBrush",
+    ),
+    "amused": ("models.adapters.amused:Amused", "aMUSEd, the open reproduction of Muse"),
+    "flux-kontext": ("models.adapters.large_editors:FluxKontext", "FLUX.1 Kontext [dev]"),
+    "qwen-image-edit": ("models.adapters.large_editors:QwenImageEdit", "Qwen-Image-Edit"),
+    "omnigen": ("models.adapters.large_editors:OmniGen", "OmniGen v1"),
+    "diffusers": (
+        "models.adapters.any_pipeline:AnyPipeline",
+        "any diffusers pipeline, as diffusers:owner/name or diffusers:FOLDER",
+    ),
     "oracle": ("models.adapters.reference:Oracle", "reference: the truth itself"),
     "codec": (
         "models.adapters.reference:CodecRoundTrip",

@@ -28,7 +28,7 @@ class ModelRef:
     @property
     def label(self) -> str:
         """The name shown everywhere: settings sorted, so that their order does not make another model."""
-        pairs = [f"{key}={_show(value)}" for key, value in sorted(self.settings.items())]
+        pairs = [f"{key}={show(value)}" for key, value in sorted(self.settings.items())]
         source = self.settings.get(SOURCES.get(self.base, ""))
         if source is not None:
             key = SOURCES[self.base]
@@ -36,8 +36,9 @@ class ModelRef:
         return f"{self.base}:{','.join(pairs)}" if pairs else self.base
 
 
-def _show(value: Any) -> str:
-    plain = isinstance(value, str) and not set(value) & set(',"')
+def show(value: Any) -> str:
+    """A setting as it is typed; text that a comma would cut stands between quotes."""
+    plain = isinstance(value, str) and value and not set(value) & set(',"')
     return value if plain else json.dumps(value, ensure_ascii=False)
 
 
@@ -56,7 +57,22 @@ def parse_models(text: str) -> list[ModelRef]:
     pieces = _pieces(text)
     if not pieces:
         raise UserError("--model is empty; name at least one model (see `editar-bench ls models`).")
-    return [ModelRef(MODELS.check(base), settings) for base, settings in pieces]
+    return [ModelRef(_registered(base), settings) for base, settings in pieces]
+
+
+def _registered(name: str) -> str:
+    """The name itself; of a system that runs elsewhere, and of an unknown one, an error that says so."""
+    from editar_bench.systems import elsewhere
+
+    system = elsewhere().get(name)
+    if system is None or name in MODELS.names():
+        return MODELS.check(name)
+    if not system.layout:
+        raise UserError(f"'{name}' cannot be run: {system.why}.")
+    raise UserError(
+        f"'{name}' runs in its own repository, whose code is never run here; score its pictures with "
+        f"`{system.route} --images DIR --name {name} ...` (see `editar-bench ls models {name}`)."
+    )
 
 
 def parse_label(label: str) -> ModelRef:

@@ -20,6 +20,9 @@ def ls(
     what: Annotated[
         str, typer.Argument(help="tasks, models, metrics, datasets, protocols or runs.")
     ],
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models to describe in full, or all.")
+    ] = None,
     out: options.Out = options.DEFAULT_OUT,
 ) -> None:
     """List tasks, models, metrics, data sets, protocols, or the runs of a store.
@@ -27,6 +30,7 @@ def ls(
     \b
     Examples:
       editar-bench ls models
+      editar-bench ls models controlnet unicontrol
       editar-bench ls runs --out results/demo
     """
     from editar_bench.errors import UserError
@@ -34,7 +38,7 @@ def ls(
 
     listings = {
         "tasks": _tasks,
-        "models": _models,
+        "models": lambda: _models(names or ()),
         "metrics": _metrics,
         "datasets": _datasets,
         "protocols": _protocols,
@@ -42,6 +46,10 @@ def ls(
     }
     if what not in listings:
         raise UserError(f"'{what}' cannot be listed; {near_matches(what, KINDS)}")
+    if names and what != "models":
+        raise UserError(
+            f"'{names[0]}' says nothing to `ls {what}`; only models are described one by one."
+        )
     listings[what]()
 
 
@@ -54,11 +62,14 @@ def print_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         typer.echo("  ".join(padded).rstrip())
 
 
-def _models() -> None:
-    from editar_bench.registry import MODELS
+def _models(names: Sequence[str]) -> None:
+    from editar_bench.commands import ls_models
 
-    rows = [(n, e.summary or "(no description)", e.origin) for n, e in MODELS.entries().items()]
-    print_rows(("model", "what it is", "from"), rows)
+    if names:
+        ls_models.print_details(names)
+        return
+    print_rows(ls_models.HEADER, ls_models.overview())
+    typer.echo(ls_models.FOOTER)
 
 
 def _tasks() -> None:

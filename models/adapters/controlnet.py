@@ -16,6 +16,7 @@ from models.adapters import pipelines
 from models.adapters.common import NATIVE
 from models.adapters.diffusion import (
     LEFT_OUT,
+    PUBLISHED,
     SD_1_5,
     SD_BYTES,
     DiffusionAdapter,
@@ -62,7 +63,7 @@ _NO_PHOTOGRAPHS = Capability(
 class ControlNet(DiffusionAdapter):
     """ControlNet 1.1, one network a task; an instruction editor is among them, which its authors call experimental.
 
-    A network's setting is a folder, a hub name, or "none" to do without.
+    A network's setting is a folder, a hub name, "published", or "none" to do without.
     """
 
     name = "controlnet"
@@ -86,10 +87,10 @@ class ControlNet(DiffusionAdapter):
     def __init__(
         self,
         base: str = SD_1_5,
-        edit: str = "",
-        depth: str = "",
-        edge: str = "",
-        segmentation: str = "",
+        edit: str = PUBLISHED,
+        depth: str = PUBLISHED,
+        edge: str = PUBLISHED,
+        segmentation: str = PUBLISHED,
         protocol: str = "benchmark",
         steps: int | None = None,
         guidance: float | None = None,
@@ -117,10 +118,12 @@ class ControlNet(DiffusionAdapter):
     @classmethod
     def sources(cls, settings: Mapping[str, Any]) -> Mapping[str, Source]:
         """Stable Diffusion, and a network for every task that is not left out."""
-        chosen = {task: settings[task] or network for task, network in cls.networks.items()}
-        return {"base": source_of(settings["base"], pipeline=True)} | {
-            str(task): source_of(text) for task, text in chosen.items() if text != LEFT_OUT
-        }
+        sources = {"base": source_of(settings["base"], pipeline=True)}
+        for task, network in cls.networks.items():
+            if settings[task] != LEFT_OUT:
+                place = network if settings[task] == PUBLISHED else settings[task]
+                sources[str(task)] = source_of(place)
+        return sources
 
     def _parts(self, task: Task) -> tuple[str, ...]:
         return ("base", str(task))

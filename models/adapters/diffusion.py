@@ -22,6 +22,7 @@ SD_1_4 = "CompVis/stable-diffusion-v1-4"
 SD_1_5 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 # Bytes in single precision: 860 M parameters of the UNet, 123 M of CLIP, 84 M of the autoencoder.
 SD_BYTES = 4 * (860 + 123 + 84) * 10**6
+PUBLISHED = "published"  # as a source: the authors' own
 LEFT_OUT = "none"  # as a source: do without this network
 
 SAMPLERS = {

@@ -14,6 +14,7 @@ from editar_bench.types import Capability, Example, How, Settings, Task
 from models.adapters import pipelines
 from models.adapters.common import NATIVE
 from models.adapters.diffusion import (
+    PUBLISHED,
     SD_BYTES,
     DiffusionAdapter,
     checked,
@@ -55,7 +56,7 @@ class InstructPix2Pix(DiffusionAdapter):
 
     def __init__(
         self,
-        weights: str = "",
+        weights: str = PUBLISHED,
         protocol: str = "author",
         steps: int | None = None,
         guidance: float | None = None,
@@ -75,7 +76,8 @@ class InstructPix2Pix(DiffusionAdapter):
     @classmethod
     def sources(cls, settings: Mapping[str, Any]) -> Mapping[str, Source]:
         """The pipeline."""
-        return {"pipeline": source_of(settings["weights"] or cls.weights, pipeline=True)}
+        place = cls.weights if settings["weights"] == PUBLISHED else settings["weights"]
+        return {"pipeline": source_of(place, pipeline=True)}
 
     def _load(self, task: Task, dtype: torch.dtype) -> Any:
         from diffusers import StableDiffusionInstructPix2PixPipeline

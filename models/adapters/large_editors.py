@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from editar_bench.types import Capability, How, Task
 from models.adapters.any_pipeline import AnyPipeline
 from models.adapters.common import NATIVE
-from models.adapters.diffusion import source_of
+from models.adapters.diffusion import PUBLISHED, source_of
 from models.adapters.hub import Source
 
 _NO_MAPS = Capability(how=How.NO, reason="trained on instruction edits of photographs, not on maps")
@@ -32,14 +32,16 @@ class _Named(AnyPipeline):
     published: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]]
 
-    def __init__(self, weights: str = "", **settings: Any) -> None:
-        super().__init__(weights or self.published, **{**self.defaults, **settings})
+    def __init__(self, weights: str = PUBLISHED, **settings: Any) -> None:
+        place = self.published if weights == PUBLISHED else weights
+        super().__init__(place, **{**self.defaults, **settings})
         self.capabilities = type(self).capabilities  # its training is known, not only its signature
 
     @classmethod
     def sources(cls, settings: Mapping[str, Any]) -> Mapping[str, Source]:
         """The pipeline."""
-        place = settings.get("source") or settings.get("weights") or cls.published
+        place = settings.get("source") or settings.get("weights", PUBLISHED)
+        place = cls.published if place == PUBLISHED else place
         return {"pipeline": source_of(place, pipeline=True)}
 
 
