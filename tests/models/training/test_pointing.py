@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
+from models.compact.muse import Muse
+from models.compact.parti import Parti, PartiConfig
+from models.compact.var import Var, VarConfig
 from models.editar.config import TransformerConfig
 from models.editar.rotary import rotate
 from models.editar.transformer import Transformer
-from models.training.pointing import heads_at_condition, point
+from models.training.pointing import heads_at_condition, heads_at_same_place, point, point_across
 
 SIDE, TEXT = 6, 3
 CONFIG = TransformerConfig(
@@ -67,3 +72,76 @@ def test_what_is_not_pointed_stays_random(model):
 
 def test_the_published_heads_look_at_the_next_place_itself_and_below():
     assert heads_at_condition(16) == {0: (16, 15), 1: (16, 15), 2: (16, 16), 3: (15, 15)}
+
+
+@torch.no_grad()
+def test_pointed_heads_of_a_cross_attention_find_their_place_and_leave_the_text_alone():
+    torch.manual_seed(0)
+    config = PartiConfig(**asdict(CONFIG) | {"n_layer": 1}, encoder_layers=1)
+    model = Parti(config).eval()
+    point_across(model, {0: (0, 0), 1: (-1, -1)})
+    keep = torch.zeros(1, dtype=torch.bool)
+    codes = torch.randint(50, (1, SIDE**2))
+    read = model.encode(torch.randn(1, TEXT, 8), codes, keep, keep)[0]
+    cross = model.layers[0].cross
+    # Values and output that show the attention's weights.
+    read = read._replace(values_BHSK=torch.eye(TEXT + SIDE**2).expand(1, 3, -1, -1))
+    cross.wo = torch.nn.Identity()
+    asked = cross(
+        model.layers[0].cross_norm(model.tok_embeddings(codes)), read, model.picture_table
+    )
+    seen = asked.unflatten(-1, (3, -1))[0].transpose(0, 1)
+    for row in range(SIDE - 1):
+        for column in range(SIDE - 1):
+            here = place(row, column)
+            assert seen[0, here, TEXT + here] > 0.5
+            assert seen[1, here, TEXT + place(row + 1, column + 1)] > 0.5
+            assert seen[2, here].max() < 0.2
+    assert seen[:2, :, :TEXT].max() < 1e-3
+
+
+def first_layer(model, target_BLD):
+    """Attention weights (H, L, prefix + L) of the first layer's target positions, whatever their groups."""
+    keep = torch.zeros(1, dtype=torch.bool)
+    codes = torch.randint(50, (1, SIDE**2))
+    keys, _ = model.read_prefix(torch.randn(1, TEXT, 8), codes, keep, keep)[0]
+    layer = model.layers[0]
+    table = model.rotary[SIDE**2 + TEXT :]
+    q, k, _ = layer.attention.project(layer.attention_norm(target_BLD), table)
+    scores = q @ torch.cat([keys, k], 2).mT / CONFIG.head_dim**0.5
+    return scores.softmax(-1)[0]
+
+
+@torch.no_grad()
+def test_pointed_heads_of_a_masked_model_look_at_the_place_itself():
+    torch.manual_seed(0)
+    model = Muse(CONFIG).eval()
+    point(model, {0: (SIDE, SIDE), 1: (SIDE - 1, SIDE)})
+    masks = torch.full((1, SIDE**2), model.mask_code)
+    seen = first_layer(model, model.tok_embeddings(masks))
+    for row in range(SIDE - 1):
+        for column in range(SIDE):
+            here = place(row, column)
+            assert seen[0, here, here] > 0.5
+            assert seen[1, here, place(row + 1, column)] > 0.5
+
+
+@torch.no_grad()
+def test_pointed_heads_of_a_pyramid_look_at_the_middle_of_their_cells():
+    torch.manual_seed(0)
+    model = Var(VarConfig(**asdict(CONFIG), scales=(1, 3, SIDE), code_dim=4)).eval()
+    point(model, {0: (SIDE, SIDE)}, [model.levels.weight])
+    read = torch.randn(1, 1 + 9 + SIDE**2, 4).split(model.config.sizes, 1)
+    seen = first_layer(model, torch.cat([model._embed(x, k) for k, x in enumerate(read)], 1))[0]
+    middle = [place(r, c) for r in (2, 3) for c in (2, 3)]
+    assert seen[0, middle].sum() > 0.5 and seen[0, middle].min() > 0.1
+    for row in range(3):
+        for column in range(3):
+            corner = [place(2 * row + r, 2 * column + c) for r in (0, 1) for c in (0, 1)]
+            assert seen[1 + 3 * row + column, corner].sum() > 0.5
+    for here in range(SIDE**2):
+        assert seen[10 + here, here] > 0.5
+
+
+def test_heads_of_codes_that_predict_themselves():
+    assert heads_at_same_place(16) == {0: (16, 16), 1: (16, 16), 2: (16, 15), 3: (15, 16)}
