@@ -108,7 +108,7 @@ def create_model(ref: ModelRef) -> tuple[str, Model]:
         UserError: an unknown name, or weights that are missing or corrupt.
     """
     factory = MODELS.get(ref.base)
-    _check_settings(ref, factory)
+    check_settings(ref, factory)
     try:
         model = factory(**ref.settings)
     except (TypeError, ValueError, ArithmeticError) as error:
@@ -120,7 +120,12 @@ def _parameters(factory: Callable[..., Model]) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(factory).parameters)
 
 
-def _check_settings(ref: ModelRef, factory: Callable[..., Model]) -> None:
+def check_settings(ref: ModelRef, factory: Callable[..., Model]) -> None:
+    """Refuse a setting that the model does not have.
+
+    Raises:
+        BadSettings: naming the closest ones that it has.
+    """
     parameters = _parameters(factory)
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return  # the factory validates its own settings

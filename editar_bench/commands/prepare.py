@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,6 +37,7 @@ def prepare(
       editar-bench prepare --dataset scenes
       editar-bench prepare --model editar
       editar-bench prepare --model editar:weights=/data/editar_release.pt
+      editar-bench prepare --model controlnet:edit=none,diffusers:owner/name
 
     \b
     For a machine without network, where editar-bench is installed:
@@ -71,17 +74,27 @@ def prepare(
 
 def _fetch_weights(text: str) -> None:
     """Let each model named in `--model` fetch what it can; the others are only checked."""
-    from editar_bench.model_names import parse_models
+    from editar_bench.model_names import check_settings, parse_models
     from editar_bench.registry import MODELS
 
     good = True
     for ref in parse_models(text):
-        fetch = getattr(MODELS.get(ref.base), "prepare", None)
-        for path in fetch(**ref.settings) if fetch else ():
+        factory = MODELS.get(ref.base)
+        check_settings(ref, factory)
+        fetch = getattr(factory, "prepare", None)
+        for path in fetch(**_understood(fetch, ref.settings)) if fetch else ():
             typer.echo(f"weights {ref.base}: {path}")
         good &= bool(fetch) or _check_model(ref.base)
     if not good:
         raise typer.Exit(1)
+
+
+def _understood(fetch: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a model's settings that say where its weights are."""
+    parameters = inspect.signature(fetch).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return dict(settings)
+    return {name: value for name, value in settings.items() if name in parameters}
 
 
 def _prepare_task(key: str) -> bool:

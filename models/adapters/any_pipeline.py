@@ -83,10 +83,6 @@ class AnyPipeline(DiffusionAdapter):
         precision: str = "auto",
         memory: str = "none",
     ) -> None:
-        if not source:
-            raise MissingWeights(
-                "diffusers is any saved pipeline; name one as diffusers:owner/name or diffusers:FOLDER"
-            )
         spoken = f"{self.name}:{source}" if self.name == AnyPipeline.name else self.name
         super().__init__({}, self.sources({"source": source}), spoken)
         folder = self._found["pipeline"].folder
@@ -111,7 +107,15 @@ class AnyPipeline(DiffusionAdapter):
 
     @classmethod
     def sources(cls, settings: Mapping[str, Any]) -> Mapping[str, Source]:
-        """The pipeline."""
+        """The pipeline.
+
+        Raises:
+            MissingWeights: none was named.
+        """
+        if not settings["source"]:
+            raise MissingWeights(
+                "diffusers is any saved pipeline; name one as diffusers:owner/name or diffusers:FOLDER"
+            )
         return {"pipeline": source_of(settings["source"], pipeline=True)}
 
     def setup(self, context: Context) -> None:
