@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 from editar_bench.errors import UserError
 from editar_bench.plan import TaskEntry
 
 
-def check_pictures(folder: Path, entry: TaskEntry) -> None:
+def check_pictures(model: Any, entry: TaskEntry, repeats: int) -> None:
     """Open every picture of the wanted samples; missing ones are left for the run to count.
+
+    Args:
+        model: the folder adapter.
+        entry: the task with its data.
+        repeats: pictures a sample.
 
     Raises:
         UserError: no picture at all, or the first one that is unreadable or has the wrong size.
     """
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}; --images names the folder of the pictures.")
     examples = entry.module.load()
     found = 0
     for index in range(entry.wanted):
         example = examples[index]
-        path = folder / f"{example.id}.png"
-        if path.exists():
-            height, width = example.condition.shape[:2]
-            _check(path, (width, height))
-            found += 1
+        for repeat in range(repeats):
+            if model.has(example, repeat):
+                found += 1
+                _read(model, example, repeat)
     if not found:
+        key = model.key(examples[0])
         raise UserError(
-            f"{folder} has no picture for any of the {entry.wanted} samples; "
-            f"the files must be called <sample id>.png, such as {examples[0].id}.png."
+            f"{model.folder} has no picture for any of the {entry.wanted} samples; the files must "
+            f"be called {model.layout.pattern}, "
+            + (f"such as {key}." if key else "which no sample of this data set can be.")
         )
 
 
-def _check(path: Path, expected: tuple[int, int]) -> None:
-    from PIL import Image
-
+def _read(model: Any, example: Any, repeat: int) -> None:
     try:
-        with Image.open(path) as image:
-            size = image.size
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path} cannot be read as a picture; write it again. Nothing was stored."
-        ) from error
-    if size != expected:
-        raise UserError(
-            f"{path} is {size[0]}×{size[1]} pixels and must be {expected[0]}×{expected[1]}, "
-            "the size of its condition. Nothing was stored."
-        )
+        model.read(example, repeat)
+    except UserError as error:
+        raise UserError(f"{error} Nothing was stored.") from error

@@ -1,10 +1,10 @@
-"""Finished pictures in a folder as a model: `<sample id>.png`, one a sample."""
+"""Finished pictures in a folder as a model, in one of the layouts of `layouts.LAYOUTS`."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from editar_bench.contracts import Context
 from editar_bench.errors import UserError
 from editar_bench.types import Capability, Example, Generation, Picture, Settings, Task
 from models.adapters.common import NATIVE, generations
+from models.adapters.layouts import LAYOUTS
 
 
 class FolderOfPictures:
@@ -21,57 +22,106 @@ class FolderOfPictures:
 
     A missing picture is an error of that sample alone: the harness makes each sample of a failing batch by itself and
     stores the failure with its reason.
+
+    Args:
+        images: the folder.
+        name: of the row.
+        task: that the pictures belong to.
+        layout: how they are called; "plain" is `<sample id>.png`.
+        repeats: pictures a sample.
+        seed_of: the seed that the harness gives to a sample id and a repeat, which tells the repeats apart.
     """
 
     kind: Literal["measured"] = "measured"
     batch_size = 50
 
-    def __init__(self, images: Path | str, *, name: str, task: Task) -> None:
+    def __init__(
+        self,
+        images: Path | str,
+        *,
+        name: str,
+        task: Task,
+        layout: str = "plain",
+        repeats: int = 1,
+        seed_of: Callable[[str, int], int] | None = None,
+    ) -> None:
         self.folder = Path(images)
         if not self.folder.is_dir():
             raise UserError(f"There is no folder {self.folder}; name the folder of the pictures.")
+        self.layout = LAYOUTS[layout]
+        if repeats > 1 and not self.layout.repeated:
+            raise UserError(
+                f"The layout '{layout}' has one picture a sample; leave --repeats out, or choose "
+                f"one of {', '.join(n for n, other in LAYOUTS.items() if other.repeated)}."
+            )
         self.name = name
-        self.settings: Settings = {}
+        self.settings: Settings = {"source": "precomputed", "layout": layout, "repeats": repeats}
         self.capabilities: Mapping[Task, Capability] = {task: NATIVE}
-        self.fingerprint: Mapping[str, str] = {"pictures": content_hash(self.folder)}
+        self._pictures = self.layout.pictures(self.folder)
+        self._repeats = repeats
+        self._seed_of = seed_of
+        self.fingerprint: Mapping[str, str] = {"pictures": content_hash(self._pictures)}
 
     def setup(self, context: Context) -> None:
         """Nothing to load."""
 
     def generate(self, batch: Sequence[Example], seeds: Sequence[int]) -> list[Generation]:
-        """Read the pictures; the seeds decide nothing.
+        """Read the pictures; the seeds decide which repeat it is, nothing else.
 
         Raises:
             UserError: a picture is missing, unreadable or of the wrong size.
         """
         started = time.perf_counter()
-        return generations([self._read(example) for example in batch], started)
+        pictures = [
+            self.read(example, self._repeat_of(example, seed))
+            for example, seed in zip(batch, seeds, strict=True)
+        ]
+        return generations(pictures, started)
 
-    def _read(self, example: Example) -> Picture:
+    def has(self, example: Example, repeat: int = 0) -> bool:
+        """Whether there is a picture."""
+        return self.key(example, repeat) in self._pictures
+
+    def key(self, example: Example, repeat: int = 0) -> str:
+        """What the layout calls a sample's picture."""
+        return self.layout.key(example.id, repeat, self._repeats)
+
+    def read(self, example: Example, repeat: int = 0) -> Picture:
+        """A sample's picture; see `generate` for what it raises."""
         from PIL import Image
 
-        path = self.folder / f"{example.id}.png"
-        if not path.is_file():
-            raise UserError(f"There is no picture {path}.")
+        path = self._pictures.get(self.key(example, repeat))
+        if path is None:
+            wanted = self.key(example, repeat) or self.layout.pattern
+            raise UserError(
+                f"There is no picture {wanted} of sample {example.id} in {self.folder}."
+            )
+        height, width = example.condition.shape[:2]
         try:
             with Image.open(path) as image:
-                picture = np.asarray(image.convert("RGB"), dtype=np.uint8)
+                picture = image.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{path} cannot be read as a picture; write it again.") from error
-        if picture.shape != example.condition.shape:
-            height, width = picture.shape[:2]
-            wanted_height, wanted_width = example.condition.shape[:2]
+        if self.layout.strip and picture.width != picture.height:
+            right, bottom = picture.size
+            picture = picture.crop((right - width, bottom - height, right, bottom))
+        if picture.size != (width, height):
             raise UserError(
-                f"{path} is {width}x{height} pixels and must be {wanted_width}x{wanted_height}, "
+                f"{path} is {picture.width}×{picture.height} pixels and must be {width}×{height}, "
                 "the size of its condition; resize it."
             )
-        return picture
+        return np.asarray(picture, dtype=np.uint8)
+
+    def _repeat_of(self, example: Example, seed: int) -> int:
+        if self._seed_of is None:
+            return 0
+        return next(r for r in range(self._repeats) if self._seed_of(example.id, r) == seed)
 
 
-def content_hash(folder: Path) -> str:
-    """sha256 over names and bytes of all PNG files of a folder, in the order of their names."""
+def content_hash(pictures: Mapping[str, Path]) -> str:
+    """sha256 over names and bytes of all pictures, in the order of their names."""
     total = hashlib.sha256()
-    for path in sorted(folder.glob("*.png")):
-        total.update(path.name.encode() + b"\0")
-        total.update(hashlib.sha256(path.read_bytes()).digest())
+    for name in sorted(pictures):
+        total.update(name.encode() + b"\0")
+        total.update(hashlib.sha256(pictures[name].read_bytes()).digest())
     return total.hexdigest()

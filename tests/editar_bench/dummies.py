@@ -266,19 +266,3 @@ MODELS = {
 }
 TASKS = {"depth/dummy": DummyTask, "edit/dummy": DummyEdit}
 METRICS = {"dummy_error": DummyError, "dummy_brightness": DummyBrightness, "broken": BrokenMetric}
-
-
-class Folder(Base):
-    """Stands for the folder adapter."""
-
-    batch_size = 4
-
-    def __init__(self, images: Path, *, name: str, task: Task) -> None:
-        super().__init__()
-        self.images, self.name, self.task = images, name, task
-
-    def picture(self, example: Example, seed: int) -> Picture:
-        from PIL import Image
-
-        with Image.open(self.images / f"{example.id}.png") as image:
-            return np.asarray(image.convert("RGB"))

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from editar_bench.commands import score
 from editar_bench.store import Reader
+from models.adapters.layouts import LAYOUTS
 from tests.editar_bench import dummies as d
 from tests.editar_bench.test_cli import call
 
 
 @pytest.fixture
-def images(dummies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(score, "FOLDER_ADAPTER", "tests.editar_bench.dummies:Folder")
+def images(dummies: None, tmp_path: Path) -> Path:
     folder = tmp_path / "images"
     folder.mkdir()
     for index in range(d.COUNT):
@@ -24,8 +24,8 @@ def images(dummies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return folder
 
 
-def score_folder(images: Path, out: Path) -> tuple[int, str, str]:
-    arguments = ["score", "--images", str(images), "--task", "depth", "--dataset", "dummy"]
+def score_folder(images: Path, out: Path, *more: str) -> tuple[int, str, str]:
+    arguments = ["score", "--images", str(images), "--task", "depth", "--dataset", "dummy", *more]
     return call(*arguments, "--name", "MINE", "--device", "cpu", "--out", str(out))
 
 
@@ -67,3 +67,39 @@ def test_a_folder_without_matching_names(images: Path, tmp_path: Path) -> None:
     assert code == 2 and "such as s00.png" in err
     code, _, err = score_folder(tmp_path / "nowhere", tmp_path / "out")
     assert code == 2 and "no folder" in err
+
+
+def test_a_layout_with_repeats_reads_each_group(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = replace(
+        LAYOUTS["controlnetpp"],
+        key=lambda sample, repeat, _: f"group_{repeat}/{int(sample[1:])}.png",
+    )  # the dummy's ids are not numbered as those of the published sets
+    monkeypatch.setitem(LAYOUTS, "controlnetpp", layout)
+    for repeat in range(2):
+        group = images / "images" / f"group_{repeat}"
+        group.mkdir(parents=True)
+        for index in range(d.COUNT):
+            Image.fromarray(d.truth(index) ^ repeat).save(group / f"{index}.png")
+    more = ("--layout", "controlnetpp", "--repeats", "2")
+    assert score_folder(images, tmp_path / "out", *more)[0] == 0
+    frame = Reader(tmp_path / "out").leaderboard(model="MINE", metric="dummy_error")
+    value, n = frame[["value", "n"]].values.tolist()[0]
+    assert 0 < value < 1 and n in (9, 18)  # the first group is the truth, the second a level away
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--layout", "controlnet++"), "no layout 'controlnet++'; did you mean controlnetpp"),
+        (("--repeats", "2"), "has one picture a sample; leave --repeats out"),
+        (("--layout", "pnpinversion"), "which no sample of this data set can be"),
+    ],
+)
+def test_layouts_that_do_not_fit(
+    images: Path, tmp_path: Path, more: tuple[str, ...], words: str
+) -> None:
+    code, _, err = score_folder(images, tmp_path / "out", *more)
+    assert code == 2 and words in err
+    assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ from PIL import Image
 
 from editar_bench.errors import UserError
 from editar_bench.types import Task
-from models.adapters.folder import FolderOfPictures, content_hash
+from models.adapters.folder import FolderOfPictures
 from tests.models.making import example, noise
 
 BATCH = [example(i) for i in range(3)]
@@ -45,7 +45,7 @@ def test_a_missing_picture_fails_its_sample_alone(folder):
 
 def test_a_wrongly_sized_picture_is_named_with_both_sizes(folder):
     Image.fromarray(np.zeros((8, 20, 3), np.uint8)).save(folder / f"{BATCH[1].id}.png")
-    with pytest.raises(UserError, match=r"edit-1\.png is 20x8 pixels and must be 16x16"):
+    with pytest.raises(UserError, match=r"edit-1\.png is 20×8 pixels and must be 16×16"):
         adapter(folder).generate(BATCH, [0, 0, 0])
 
 
@@ -58,14 +58,17 @@ def test_an_unreadable_picture_is_named(folder, cut):
 
 
 def test_fingerprint_follows_names_and_bytes(folder):
-    first = content_hash(folder)
-    assert content_hash(folder) == first
+    def fingerprint():
+        return adapter(folder).fingerprint["pictures"]
+
+    first = fingerprint()
+    assert fingerprint() == first
     (folder / "notes.txt").write_text("no picture")
-    assert content_hash(folder) == first
+    assert fingerprint() == first
     (folder / f"{BATCH[0].id}.png").rename(folder / "other.png")
-    renamed = content_hash(folder)
+    renamed = fingerprint()
     Image.fromarray(noise(9)).save(folder / "other.png")
-    assert len({first, renamed, content_hash(folder)}) == 3
+    assert len({first, renamed, fingerprint()}) == 3
 
 
 def test_no_folder(tmp_path):
