@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SIDE = 64  # pixels; the only size that the networks have seen
 SHARED = ("vae", "text")
 BASE = "stable-diffusion"
+FAMILY = (BASE, "controlnet-depth", "controlnet-edge", "controlnet-segmentation")
 # Published: 7.5 for all three, image guidance 1.5, and 100 steps of InstructPix2Pix, which runs its network three times
 # a step. At this size more guidance than this costs exactness.
 EDIT_GUIDANCE = 3.0
@@ -43,6 +44,7 @@ class _Scenes(DiffusionAdapter):
     batch_size = 25
     download_size: ClassVar[int | None] = None
     folders: ClassVar[Sequence[str]]  # of the networks, in the order of training
+    family: ClassVar[Sequence[str]]  # the networks that share the training budget of a paradigm
     shared: ClassVar[Sequence[str]] = SHARED
 
     def __init__(self, **settings: Any) -> None:
@@ -52,7 +54,7 @@ class _Scenes(DiffusionAdapter):
         self._root: Path = WEIGHTS
         self.fingerprint = weights_manifest.checked(self._root, [*self.folders, *self.shared])
         self.training = training_cost(
-            [self._root / name / f"{name}.training.json" for name in self.folders]
+            [self._root / name / f"{name}.training.json" for name in self.family]
         )
 
     @classmethod
@@ -70,6 +72,7 @@ class StableDiffusionScenes(_Scenes, StableDiffusion):
 
     name = "stable-diffusion-scenes"
     folders = (BASE,)
+    family = FAMILY
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class ControlNetScenes(_Scenes, ControlNet):
     """One network a task on the frozen Stable Diffusion of the scenes."""
 
     name = "controlnet-scenes"
-    folders = (BASE, "controlnet-depth", "controlnet-edge", "controlnet-segmentation")
+    folders = family = FAMILY
     capabilities = {
         Task.EDIT: Capability(
             how=How.NO,
@@ -130,7 +133,7 @@ class InstructPix2PixScenes(_Scenes, InstructPix2Pix):
     """A pipeline of its own in one folder, which diffusers reads as it is."""
 
     name = "instruct-pix2pix-scenes"
-    folders = ("instruct-pix2pix",)
+    folders = family = ("instruct-pix2pix",)
     shared = ()
 
     def __init__(
