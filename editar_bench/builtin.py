@@ -48,6 +48,10 @@ MODELS: Final[Table] = {
         "models.adapters.editar:Editar",
         "EditAR as published, 512 x 512 (needs its released weights)",
     ),
+    "llamagen": (
+        "models.adapters.llamagen:LlamaGen",
+        "LlamaGen-XL text-to-image as published (needs its released weights)",
+    ),
     "stable-diffusion": (
         "models.adapters.stable_diffusion:StableDiffusion",
         "Stable Diffusion 1.5, img2img; mode=text sees the caption alone",

@@ -10,12 +10,15 @@ picture, V codebook.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.compact.next_token import Cache, sample_codes
+from models.editar.checkpoint import load_rotary
 from models.editar.choosing import SamplerSettings
 from models.editar.config import TransformerConfig
 from models.editar.rotary import rotary_table
@@ -82,6 +85,16 @@ class LlamaGen(RotaryNetwork):
         """
         reader = _Reader(self, text, mask_BT, 2 if settings.guidance > 1.0 else 1)
         return sample_codes(reader, self.config.block_size, settings, uniforms_BN)
+
+
+def load_llamagen(
+    path: Path | str,
+    config: Mapping[str, Any],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> LlamaGen:
+    """Load from .safetensors or .pt, as `models.editar.checkpoint.load_transformer` does."""
+    return load_rotary(lambda: LlamaGen(TransformerConfig.from_dict(config)), path, device, dtype)
 
 
 def encode_captions(encoder: TextEncoder, captions: Sequence[str]) -> tuple[Tensor, Tensor]:

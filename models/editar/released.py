@@ -1,4 +1,4 @@
-"""EditAR as published: where its files are, what shape they have, and how they become safetensors.
+"""EditAR as published: where its files are, what shape they have, and how they and their like become safetensors.
 
 Sources: the README of github.com/JitengMu/EditAR names the files; LlamaGen (arXiv 2406.06525) made
 the codec, Google the text encoder. A source is a file (a folder for the text encoder), or the name
@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import pkgutil
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,12 @@ _KINDS = ("dataset", "model")  # of hub repositories; EditAR's authors chose the
 class Published:
     """One weights file, as its authors publish it."""
 
-    part: str  # "transformer" or "codec"
+    part: str  # what it is, and the beginning of its name once it is converted
     hub: str
     file: str  # inside the repository
     config: dict[str, Any]  # what differs from the defaults of the part's configuration
+    loader: str = "models.editar.checkpoint:load_transformer"  # from file and config
+    model: str = "editar"  # whose `editar-bench prepare` fetches it
 
 
 TRANSFORMER = Published(
@@ -41,7 +44,11 @@ TRANSFORMER = Published(
     config={},
 )
 CODEC = Published(
-    part="codec", hub="peizesun/llamagen_t2i", file="vq_ds16_t2i.pt", config={"image_size": 512}
+    part="codec",
+    hub="peizesun/llamagen_t2i",
+    file="vq_ds16_t2i.pt",
+    config={"image_size": 512},
+    loader="models.editar.checkpoint:load_codec",
 )
 
 
@@ -60,7 +67,7 @@ def find_weights(published: Published, source: str) -> Path:
     """
     converted = _converted(published, source)
     if converted.is_file():
-        _check_converted(converted)
+        _check_converted(converted, published.model)
         return converted
     if Path(source).is_file():
         return Path(source)
@@ -70,11 +77,11 @@ def find_weights(published: Published, source: str) -> Path:
         cached = try_to_load_from_cache(source, published.file, repo_type=kind)
         if isinstance(cached, str):
             return Path(cached)
-    raise MissingWeights(_missing(published.part, source))
+    raise MissingWeights(_missing(published.model, published.part, source))
 
 
-def find_text_encoder(source: str) -> Path:
-    """The folder a source stands for; asks no network.
+def find_text_encoder(source: str, model: str = "editar") -> Path:
+    """The folder a source of a model stands for; asks no network.
 
     Raises:
         MissingWeights: it is nowhere on this machine.
@@ -86,7 +93,7 @@ def find_text_encoder(source: str) -> Path:
     try:
         return Path(snapshot_download(source, allow_patterns=TEXT_FILES, local_files_only=True))
     except Exception as error:  # not cached, or no name of a repository
-        raise MissingWeights(_missing("text encoder", source)) from error
+        raise MissingWeights(_missing(model, "text encoder", source)) from error
 
 
 def fetch(published: Published, source: str) -> Path:
@@ -127,10 +134,7 @@ def convert(published: Published, source: str, file: Path) -> Path:
     """
     from safetensors.torch import save_file
 
-    from models.editar.checkpoint import load_codec, load_transformer
-
-    load = load_transformer if published.part == "transformer" else load_codec
-    model = load(file, published.config)
+    model = pkgutil.resolve_name(published.loader)(file, published.config)
     target = _converted(published, source)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
@@ -181,13 +185,13 @@ def _is_hub_name(source: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
 
 
-def _check_converted(path: Path) -> None:
+def _check_converted(path: Path, model: str) -> None:
     manifest = path.parent / MANIFEST
     listed = json.loads(manifest.read_text()) if manifest.is_file() else {}
     if listed.get(path.name) != sha256(path):
         raise UserError(
             f"weights: {path} is damaged (its checksum is not the one in {manifest}); "
-            "delete it and run `editar-bench prepare --model editar`"
+            f"delete it and run `editar-bench prepare --model {model}`"
         )
 
 
@@ -196,7 +200,7 @@ def _download(published: Published, source: str) -> Path:
 
     reason: Exception | None = None
     if not _is_hub_name(source):
-        raise MissingWeights(_missing(published.part, source))
+        raise MissingWeights(_missing(published.model, published.part, source))
     for kind in _KINDS:
         try:
             return Path(hf_hub_download(source, published.file, repo_type=kind))
@@ -205,10 +209,10 @@ def _download(published: Published, source: str) -> Path:
     raise UserError(_refused(source, reason)) from reason
 
 
-def _missing(part: str, source: str) -> str:
+def _missing(model: str, part: str, source: str) -> str:
     return (
-        f"EditAR's {part} '{source}' is not on this machine; run `editar-bench prepare --model "
-        f"editar` where the Hugging Face hub can be reached, or name a local copy"
+        f"{model}'s {part} '{source}' is not on this machine; run `editar-bench prepare --model "
+        f"{model}` where the Hugging Face hub can be reached, or name a local copy"
     )
 
 
