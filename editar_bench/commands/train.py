@@ -14,6 +14,7 @@ def train(context: typer.Context) -> None:
     Examples:
       editar-bench train all --minutes 120
       editar-bench train codec --minutes 30
+      editar-bench train editar --recipe paper --dry-run
     """
     from editar_bench import provenance
     from editar_bench.registry import load_target

@@ -75,7 +75,7 @@ def load_text_encoder(
     if not (folder / "config.json").is_file():
         raise UserError(f"text encoder: no config.json in {folder}; name a folder of a T5 encoder")
     try:
-        with _no_progress_bar():
+        with no_progress_bar():
             tokenizer = T5Tokenizer.from_pretrained(str(folder), local_files_only=True)
             encoder, info = T5EncoderModel.from_pretrained(
                 str(folder), local_files_only=True, output_loading_info=True, **wanted
@@ -137,12 +137,12 @@ def save_encoder(folder: Path | str, encoder: nn.Module) -> None:
     """Write a `T5EncoderModel` in half precision; the module itself is left as it is."""
     from copy import deepcopy
 
-    with _no_progress_bar():
+    with no_progress_bar():
         deepcopy(encoder).cpu().half().save_pretrained(str(folder))
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """Keep transformers' loading bars out of the command line's own."""
     from transformers.utils import logging
 

@@ -18,7 +18,7 @@ from models.training.campaign import SHARES, WEIGHTS, Campaign
 from models.training.families import FAMILIES, operations
 
 if TYPE_CHECKING:  # importing torch takes longer than the help text may
-    from models.training.trainer import Budget
+    from models.training.recipe import Budget
 
 _MINUTES = 120.0
 _FOUNDATIONS = ("codec", "text", "vae")  # what generators are trained on
@@ -27,6 +27,10 @@ _BANKS = {"cpu": (20480, 6144), "cuda": (131072, 65536)}  # edits for generators
 
 def main(arguments: list[str]) -> int:
     """Parse the arguments after `editar-bench train` and train; returns the exit code."""
+    if _recipe(arguments) == "paper":
+        from models.training.paper.command import main as train_as_published
+
+        return train_as_published(arguments)
     options = _parser().parse_args(arguments)
     for name, value in (("minutes", options.minutes), ("flops", options.flops)):
         if value is not None and not 0 < value < float("inf"):
@@ -37,9 +41,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _recipe(arguments: list[str]) -> str | None:
+    """The recipe that is asked for: each has options of its own."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--recipe", nargs="?")
+    recipe: str | None = parser.parse_known_args(arguments)[0].recipe
+    return recipe
+
+
 def _budgets(options: argparse.Namespace) -> dict[str, Budget]:
     """What every wanted network may spend, in the order of training."""
-    from models.training.trainer import Budget
+    from models.training.recipe import Budget
 
     wanted = options.network
     if wanted == "families":
@@ -69,7 +81,7 @@ def _train(options: argparse.Namespace, budgets: Mapping[str, Budget]) -> None:
     from models.training.trainer import Trainer
     from models.weights_manifest import write_manifest
 
-    device = _device(options.device)
+    device = device_of(options.device)
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
     train_edits, evaluator_edits = _BANKS[torch.device(device).type]
     campaign = Campaign(
@@ -109,7 +121,12 @@ def _places(folder: Path | None, wanted: Container[str]) -> dict[str, Path]:
     return {"weights": folder, "judges": folder / "evaluators"}
 
 
-def _device(wanted: str) -> str:
+def device_of(wanted: str) -> str:
+    """The device that `--device auto`, `cpu` or `cuda` means here.
+
+    Raises:
+        UserError: there is no such device.
+    """
     import torch
 
     available = torch.cuda.is_available()
@@ -135,7 +152,11 @@ def _parser() -> argparse.ArgumentParser:
         f"or one of: {', '.join(dict.fromkeys([*SHARES, *operations(1.0)]))}",
     )
     parser.add_argument(
-        "--recipe", choices=["scenes"], default="scenes", help="data and sizes (default: scenes)"
+        "--recipe",
+        choices=["scenes", "paper"],
+        default="scenes",
+        help="data and sizes; paper is EditAR's published training, with options of its own "
+        "(train editar --recipe paper --help; default: scenes)",
     )
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument(

@@ -20,6 +20,7 @@ def hub_shards(
     kinds = {str: Value("string"), int: Value("int64")}
     columns = {name: kinds.get(type(value)) for name, value in rows[0].items()}
     columns |= {name: Image() for name in images}
+    shards = min(shards, len(rows))
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for index in range(shards):
         part = [

@@ -1,0 +1,185 @@
+"""Where a source lies, and its rows as a stream of `datasets`: a local copy, or the hub itself.
+
+A copy is in its original layout: Parquet shards (also in a folder `data`), the folder that `Dataset.save_to_disk` makes
+of them, for SEED-Data-Edit its JSON lines beside the unpacked pictures; or it was computed by `--precompute` (then the
+folder has the source's own name, since one set may serve two sources).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_prep.training import seed_edit
+from editar_bench.errors import UserError
+from models.training.paper.samples import Sample, from_pair, from_stored
+from models.training.paper.sources import Source
+from models.training.paper.teacher import Crop
+
+if TYPE_CHECKING:
+    from datasets import IterableDataset
+
+Row = Mapping[str, Any]
+COMPUTED = "ways"  # the column of sources that `--precompute` wrote
+MAKER = "made_by.json"  # beside them: sha256 of what they were computed with
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What samples must look like, and sha256 of the networks that may have computed them before."""
+
+    side: int  # of pictures
+    crop: Crop
+    slots: int  # of text
+    made_by: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A source that can be read: its undecoded rows, and how a row becomes a sample in one of `ways` ways."""
+
+    source: Source
+    rows: IterableDataset
+    sample: Callable[[Row, int], Sample]
+    ways: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    builder: str  # of datasets
+    names: list[str]
+    pictures: Path | None = None  # where pictures lie that rows only name
+
+
+def open_source(source: Source, data: Path, shape: Shape) -> Opened:
+    """Open a source: its copy under `data` if there is one, else the hub's repository.
+
+    Raises:
+        UserError: it is nowhere, cannot be read, has other columns, or was computed with other networks.
+    """
+    return _opened(source, _files(source, data), shape)
+
+
+def open_shards(source: Source, data: Path, shape: Shape) -> list[Callable[[], Opened]]:
+    """The files of a local copy, each to be opened as a source of its own.
+
+    Raises:
+        UserError: there is no copy.
+    """
+    files = _files(source, data)
+    if files.names[0].startswith("hf://"):
+        raise UserError(
+            f"train: --precompute needs a local copy of {source.repository} in {data / source.folder}"
+        )
+    each = (_Files(files.builder, [name], files.pictures) for name in files.names)
+    return [partial(_opened, source, one, shape) for one in each]
+
+
+def _opened(source: Source, files: _Files, shape: Shape) -> Opened:
+    available = _columns(_load(source, files))
+    if COMPUTED in available:
+        _check_maker(Path(files.names[0]).parent, shape)
+        rows = _load(source, files, [COMPUTED, "failed"])
+        sample = partial(_computed_sample, slots=shape.slots)
+        return Opened(source=source, rows=rows, sample=sample, ways=len(source.ways))
+    columns = list(source.columns)
+    if source.preferred in available:
+        columns[-1] = str(source.preferred)
+    missing = [name for name in columns if name not in available]
+    if missing:
+        raise UserError(
+            f"train: {files.names[0]} has no column {' and no '.join(missing)}; it is not "
+            f"{source.repository}"
+        )
+    ways = [partial(w, pictures=files.pictures) if files.pictures else w for w in source.ways]
+
+    def sample_of(row: Row, way: int) -> Sample:
+        return from_pair(ways[way](row), source.task, shape.side, shape.crop)
+
+    return Opened(
+        source=source, rows=_load(source, files, columns), sample=sample_of, ways=len(ways)
+    )
+
+
+def _check_maker(folder: Path, shape: Shape) -> None:
+    """Codes of another codec, or features of another text encoder, would be nonsense that trains without a word."""
+    try:
+        maker = json.loads((folder / MAKER).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"train: {folder / MAKER} is missing or damaged; compute {folder} again"
+        ) from error
+    other = [name for name, total in maker.items() if shape.made_by.get(name) != total]
+    if other:
+        raise UserError(
+            f"train: {folder} was computed with another {other[0]} than is to be trained with; compute it "
+            "again, or name the network it was computed with"
+        )
+
+
+def _columns(rows: IterableDataset) -> list[str]:
+    """The columns of a source; JSON lines show theirs only in a row."""
+    return list(rows.features or next(iter(rows), {}))
+
+
+def _files(source: Source, data: Path) -> _Files:
+    folder = data / source.name
+    if not folder.is_dir():
+        folder = data / source.folder
+    if not folder.is_dir():
+        if source.repository == seed_edit.REPOSITORY:
+            raise UserError(
+                f"train: there is no {folder}, and {source.repository} is one archive that cannot "
+                f"be streamed; fetch it with `hf download {source.repository} --repo-type dataset "
+                f"--local-dir {folder}` and unpack its pictures there"
+            )
+        return _Files("parquet", [f"hf://datasets/{source.repository}/**/train-*.parquet"])
+    for builder, pattern in (("parquet", "train-*.parquet"), ("arrow", "*.arrow")):
+        found = sorted(folder.glob(pattern)) or sorted((folder / "data").glob(pattern))
+        if found:
+            return _Files(builder, [str(path) for path in found])
+    for root in (folder, folder / "auto_editing" / "unsplash"):
+        found = sorted((root / seed_edit.ANNOTATIONS).glob("*.jsonl"))
+        if found:
+            names = [str(path) for path in found]
+            return _Files("json", names, root / seed_edit.PICTURES)
+    raise UserError(
+        f"train: {folder} holds neither train-*.parquet nor *.arrow nor annotations/*.jsonl; "
+        f"fetch {source.repository} again, or move the folder away to stream it from the hub"
+    )
+
+
+def _load(source: Source, files: _Files, columns: list[str] | None = None) -> IterableDataset:
+    """The rows of some files, pictures undecoded; Parquet reads only the wanted columns."""
+    from datasets import Image, load_dataset
+
+    narrow = {"columns": columns} if columns and files.builder == "parquet" else {}
+    try:
+        rows = load_dataset(
+            files.builder,
+            data_files={"train": files.names},
+            split="train",
+            streaming=True,
+            **narrow,
+        )
+    except Exception as error:  # file systems, the network and pyarrow raise their own kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise UserError(
+            f"train: {source.name} cannot be opened ({reason}); it is read from {files.names[0]}, "
+            "and a local copy would be found in the folder that --data names"
+        ) from error
+    for name, kind in (rows.features or {}).items():
+        if isinstance(kind, Image):
+            rows = rows.cast_column(name, Image(decode=False))
+    return rows.select_columns(columns) if columns else rows
+
+
+def _computed_sample(row: Row, way: int, slots: int) -> Sample:
+    """A sample computed before; rows that failed then fail again."""
+    if row["failed"] is not None:
+        raise UserError(row["failed"])
+    return from_stored(row[COMPUTED][way], slots)

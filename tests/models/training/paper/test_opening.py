@@ -1,0 +1,133 @@
+"""Every source is read from its original layout, and from others that people have."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from editar_bench.conditions import canny_kornia
+from editar_bench.errors import UserError
+from models.editar.pictures import fit
+from models.training.paper.opening import open_source
+from models.training.paper.sources import SOURCES
+from tests.data_prep.making import decoded, picture_bytes
+from tests.data_prep.training import making
+from tests.models.making import SIZE
+
+BY_NAME = {source.name: source for source in SOURCES}
+
+
+def test_the_published_shares_in_the_published_order():
+    assert [s.share for s in SOURCES] == [0.15, 0.15, 0.15, 0.25, 0.30]
+    cumulative = np.cumsum([s.share for s in SOURCES])
+    assert np.allclose(cumulative, [0.15, 0.3, 0.45, 0.7, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "way"),
+    [
+        ("multigen-depth", "Given the depth image, generate an image following the description: a red cube", 0),
+        ("multigen-canny", "Given the canny edge image, generate an image following the description: a red cube", 0),
+        ("coco-stuff", "Given the segmentation mask, generate an image following the description: a green ball", 0),
+        ("pipe", "Add blue cone", 0),
+        ("pipe", "Remove blue cone", 1),
+        ("seed-unsplash", "make the ball bigger, number", 0),
+    ],
+)  # fmt: skip
+def test_every_source_in_its_own_layout(root, shape, name, prompt, way):
+    opened = open_source(BY_NAME[name], root / "data", shape)
+    rows = list(opened.rows)
+    assert len(rows) == 6 and way < opened.ways
+    for row in rows:
+        sample = opened.sample(row, way)
+        assert sample.prompt.startswith(prompt)
+        assert sample.pictures.shape == (2, SIZE, SIZE, 3) and sample.pictures.dtype == np.uint8
+        assert np.array_equal(sample.crop, shape.crop(sample.pictures[1]))
+
+
+def test_only_what_is_needed_is_read(root, shape):
+    row = next(iter(open_source(BY_NAME["coco-stuff"], root / "data", shape).rows))
+    assert set(row) == {"image", "control_seg", "prompt"}
+    assert isinstance(row["image"]["bytes"], bytes)  # not decoded
+
+
+def test_pictures_are_scaled_and_cut_as_published(root, shape):
+    opened = open_source(BY_NAME["coco-stuff"], root / "data", shape)
+    row = next(iter(opened.rows))
+    sample = opened.sample(row, 0)
+    for picture, column in zip(sample.pictures, ("control_seg", "image"), strict=True):
+        assert np.array_equal(picture, fit(decoded(row[column]["bytes"]), SIZE))
+
+
+def test_edges_are_drawn_from_the_finished_picture(root, shape):
+    opened = open_source(BY_NAME["multigen-canny"], root / "data", shape)
+    sample = opened.sample(next(iter(opened.rows)), 0)
+    assert np.array_equal(sample.pictures[0], canny_kornia(sample.pictures[1]))
+
+
+def test_a_copys_detailed_prompt_is_preferred(tmp_path, shape):
+    making.coco_stuff(tmp_path, 2, detailed_prompt="a long story")
+    opened = open_source(BY_NAME["coco-stuff"], tmp_path, shape)
+    assert opened.sample(next(iter(opened.rows)), 0).prompt.endswith(": a long story")
+
+
+def test_what_save_to_disk_made_is_read_too(tmp_path, shape):
+    """The published trainer keeps its data so, the bytes of pictures in plain structs or columns."""
+    from datasets import Dataset
+
+    rows = [
+        {
+            "source_image": picture_bytes(i, 40),
+            "target_image": picture_bytes(9 + i, 40),
+            "instruction": f"go {i}",
+            "source_caption": "",
+        }
+        for i in range(3)
+    ]
+    Dataset.from_list(rows).save_to_disk(str(tmp_path / "seed-unsplash"))
+    opened = open_source(BY_NAME["seed-unsplash"], tmp_path, shape)
+    assert [opened.sample(row, 0).prompt for row in opened.rows] == ["go 0", "go 1", "go 2"]
+
+
+def test_without_a_copy_a_source_is_sought_on_the_hub(tmp_path, shape):
+    with pytest.raises(
+        UserError, match=r"pipe cannot be opened .*hf://datasets/paint-by-inpaint/PIPE"
+    ):
+        open_source(BY_NAME["pipe"], tmp_path, shape)
+    with pytest.raises(UserError, match=r"hf download AILab-CVC/SEED-Data-Edit-Part1-Unsplash"):
+        open_source(BY_NAME["seed-unsplash"], tmp_path, shape)
+
+
+def test_wrong_copies_are_one_sentence(tmp_path, shape):
+    (tmp_path / "pipe").mkdir()
+    with pytest.raises(UserError, match="holds neither"):
+        open_source(BY_NAME["pipe"], tmp_path, shape)
+    (tmp_path / "pipe" / "train-0.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(UserError, match="pipe cannot be opened"):
+        open_source(BY_NAME["pipe"], tmp_path, shape)
+    making.multigen(tmp_path / "other", 2)
+    (tmp_path / "pipe" / "train-0.parquet").unlink()
+    (tmp_path / "other" / "multigen" / "data").rename(tmp_path / "pipe" / "data")
+    with pytest.raises(UserError, match="no column source_img and no target_img"):
+        open_source(BY_NAME["pipe"], tmp_path, shape)
+
+
+def test_strips_are_refused(tmp_path, shape):
+    making.pipe(tmp_path, 1)
+    opened = open_source(BY_NAME["pipe"], tmp_path, shape)
+    row = dict(next(iter(opened.rows)))
+    row["source_img"] = {"bytes": picture_bytes(0, (2000, 10))}
+    with pytest.raises(UserError, match="2000×10 pixels is too long"):
+        opened.sample(row, 0)
+
+
+def test_names_that_lead_out_of_the_archive_are_refused(tmp_path, shape):
+    making.seed_unsplash(tmp_path, 1)
+    lines = tmp_path / "seed-unsplash" / "auto_editing" / "unsplash" / "annotations"
+    line = json.loads((lines / "split_0000.jsonl").read_text())
+    (lines / "split_0000.jsonl").write_text(json.dumps(line | {"source_image": "../../x.jpg"}))
+    opened = open_source(BY_NAME["seed-unsplash"], tmp_path, shape)
+    with pytest.raises(UserError, match="outside its folder"):
+        opened.sample(next(iter(opened.rows)), 0)
