@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 _Network = TypeVar("_Network", bound="RotaryNetwork")
 
+# Best of four trials each on the validation split (32 samples a task, mean gap closed).
 GUIDANCE = 1.0
-TEMPERATURE = 1.0
+TEMPERATURE = 0.7
 TOP_K = 0  # no limit
 MUSE_STEPS = 12
 MUSE_CHOICE_TEMPERATURE = 4.5  # as published for MaskGIT
