@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +63,7 @@ def load(kind: Any, folder: Path, dtype: torch.dtype | None = None, **parts: Any
     known = inspect.signature(kind.__init__).parameters
     unwanted = {k: v for k, v in _UNWANTED.items() if k in known and k not in parts}
     try:
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # the older name of dtype: both are read
+        with _silent():
             return kind.from_pretrained(
                 str(folder),
                 local_files_only=True,
@@ -133,16 +133,26 @@ def run(
     Raises:
         UserError: a picture holds values that are no numbers.
     """
-    generators = generators_of(seeds)
-    images = pipeline(**arguments, generator=generators, output_type="np").images
-    return to_pictures(images, batch)
+    return to_pictures(_images(pipeline, arguments, generators_of(seeds)), batch)
 
 
 def run_one(pipeline: Any, arguments: Mapping[str, Any], example: Example, seed: int) -> Picture:
     """Call a pipeline for one example with one bare generator, which every pipeline takes; see `run`."""
     (generator,) = generators_of([seed])
-    images = pipeline(**arguments, generator=generator, output_type="np").images
-    return to_pictures(images, [example])[0]
+    return to_pictures(_images(pipeline, arguments, generator), [example])[0]
+
+
+def _images(pipeline: Any, arguments: Mapping[str, Any], generator: Any) -> Any:
+    with _silent():  # of captions that are cut to what the text encoder reads, for one
+        return pipeline(**arguments, generator=generator, output_type="np").images
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Neither remarks nor warnings about what diffusers is going to rename."""
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def generators_of(seeds: Sequence[int]) -> list[torch.Generator]:
