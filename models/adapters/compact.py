@@ -35,6 +35,7 @@ _Network = TypeVar("_Network", bound="RotaryNetwork")
 # Best of four trials each on the validation split (32 samples a task, mean gap closed).
 GUIDANCE = 1.0
 TEMPERATURE = 0.7
+VAR_TEMPERATURE = 1.0
 TOP_K = 0  # no limit
 MUSE_STEPS = 12
 MUSE_CHOICE_TEMPERATURE = 4.5  # as published for MaskGIT
@@ -139,7 +140,7 @@ class VarScenes(CompactModel["Var"]):
     ceiling = "codec-multiscale"
 
     def __init__(
-        self, guidance: float = GUIDANCE, temperature: float = TEMPERATURE, top_k: int = TOP_K
+        self, guidance: float = GUIDANCE, temperature: float = VAR_TEMPERATURE, top_k: int = TOP_K
     ) -> None:
         super().__init__(draw_settings(guidance, temperature, top_k))
 
