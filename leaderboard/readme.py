@@ -1,0 +1,207 @@
+"""The README's tables from a results folder: scores by task, what must hold, and what training cost.
+
+python -m leaderboard.readme --out results/full README.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from editar_bench.store import Reader, UserError
+from leaderboard import comparison, queries
+
+BEGIN, END = "<!-- results: python -m leaderboard.readme -->", "<!-- end of results -->"
+COLUMNS = {  # the headline metric first
+    "edit": ("squared_error_inside", "edit_success_changed", "psnr_outside", "clip_score"),
+    "depth": ("depth_rmse", "color_accuracy", "kernel_distance"),
+    "edge": ("edge_f1", "color_accuracy", "kernel_distance"),
+    "segmentation": ("seg_miou", "color_accuracy", "kernel_distance"),
+}
+MODEL = "editar-scenes"  # the one that must hold what follows
+UNITS = "(Values: squared error ×10⁻⁴, PSNR in dB, CLIP score 100·cos, kernel distance ×10⁻³.)"
+DASH = "–"
+
+
+class Table:
+    """Whole-split rows of one suite by task, model and metric."""
+
+    def __init__(self, details: pd.DataFrame, suite: str = "scenes") -> None:
+        whole = details[(details["slice"] == "") & (details["suite"] == suite)]
+        self.rows = whole[whole["kind"] != "reported"]
+        self._known = self.rows.set_index(["task", "model", "metric"]).sort_index()
+
+    def value(self, task: str, model: str, metric: str, column: str = "value") -> float | None:
+        """One number; None where there is none."""
+        try:
+            found = self._known.loc[(task, model, metric), column]
+        except KeyError:
+            return None
+        value = float(found.iloc[0] if isinstance(found, pd.Series) else found)
+        return None if pd.isna(value) else value
+
+    def models(self) -> list[str]:
+        """Measured models by name, then the reference rows."""
+        return queries.model_order(zip(self.rows["model"], self.rows["kind"], strict=True))
+
+    def arrow(self, task: str, metric: str) -> str:
+        """Which way is better."""
+        rows = self.rows[(self.rows["task"] == task) & (self.rows["metric"] == metric)]
+        return "↑" if bool(rows["higher_is_better"].iloc[0]) else "↓"
+
+
+def number(value: float | None) -> str:
+    """Three decimals below ten, fewer above."""
+    if value is None:
+        return DASH
+    digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1 if abs(value) < 1000 else 0
+    return f"{value:.{digits}f}"
+
+
+def scores(table: Table, task: str, whole: int = 250) -> list[str]:
+    """One task: every model's headline and further metrics, and the gap of the headline."""
+    metrics = COLUMNS[task]
+    heads = [f"`{metric}` {table.arrow(task, metric)}" for metric in metrics]
+    lines = [f"**{task}**", "", *_head(["model", *heads, "gap closed (first column)"])]
+    for model in table.models():
+        cells = []
+        for metric in metrics:
+            low, high, n = (table.value(task, model, metric, c) for c in ("ci_low", "ci_high", "n"))
+            value = table.value(task, model, metric)
+            text = number(value)
+            if value is not None:
+                text += f" [{number(low)}, {number(high)}]"
+                text += "" if n == whole else f" (n {n:.0f})"
+            cells.append(text)
+        gap = table.value(task, model, metrics[0], "gap_closed")
+        if any(cell != DASH for cell in cells):
+            lines.append(_line([f"`{model}`", *cells, DASH if gap is None else f"{gap:.2f}"]))
+    return [*lines, ""]
+
+
+def floors(table: Table) -> list[str]:
+    """What must hold of the shipped weights."""
+    control = ("depth", "edge", "segmentation")
+
+    def share(task: str, metric: str, model: str, of: str) -> float | None:
+        part, whole = (table.value(task, name, metric) for name in (model, of))
+        return None if part is None or not whole else part / whole
+
+    def gap(task: str) -> float | None:
+        return table.value(task, MODEL, COLUMNS[task][0], "gap_closed")
+
+    wanted = [
+        (
+            "codec round trip, PSNR on objects (dB)",
+            24.0,
+            _mean(table.value(task, "codec", "psnr_objects") for task in control),
+        ),
+        (
+            "codec round trip, mIoU as a part of `oracle`",
+            0.85,
+            share("segmentation", "seg_miou", "codec", "oracle"),
+        ),
+        (
+            "codec round trip, object color accuracy as a part of `oracle`",
+            0.90,
+            _mean(share(task, "color_accuracy", "codec", "oracle") for task in control),
+        ),
+        (f"depth RMSE, gap closed by `{MODEL}`", 0.70, gap("depth")),
+        ("segmentation mIoU, gap closed", 0.70, gap("segmentation")),
+        ("edge F1, gap closed", 0.45, gap("edge")),
+        ("edit, squared error inside the mask, gap closed", 0.45, gap("edit")),
+        (
+            "edit, PSNR outside the mask as a part of `codec`",
+            0.85,
+            share("edit", "psnr_outside", MODEL, "codec"),
+        ),
+    ]
+    lines = _head(["what must hold", "floor", "measured", ""])
+    for name, floor, measured in wanted:
+        met = measured is not None and measured >= floor
+        lines.append(_line([name, f"{floor:g}", number(measured), "met" if met else "not met"]))
+    return [*lines, ""]
+
+
+def compared(table: Table, found: Iterable[comparison.Cost]) -> list[str]:
+    """Cost of training beside the headline gaps and the seconds a picture, common budget first."""
+    divided = comparison.budgets(found)
+    heads = ["model", "parameters", "samples", "operations", "minutes"]
+    heads += [f"gap, {task}" for task in COLUMNS] + ["seconds a picture"]
+    lines = [divided.sentence, "", *_head(heads)]
+    for cost in (*divided.compared, *divided.apart):
+        gaps = [table.value(t, cost.model, m[0], "gap_closed") for t, m in COLUMNS.items()]
+        seconds = _mean(table.value(t, cost.model, comparison.SECONDS) for t in COLUMNS)
+        cells = [
+            f"`{cost.model}`" + ("" if cost in divided.compared else " (apart)"),
+            f"{cost.parameters / 1e6:.2f} M",
+            f"{cost.samples:,}",
+            DASH if cost.flops is None else f"{cost.flops:.1e}",
+            f"{cost.minutes:.0f}",
+            *(DASH if gap is None else f"{gap:.2f}" for gap in gaps),
+            number(seconds),
+        ]
+        lines.append(_line(cells))
+    return [*lines, ""]
+
+
+def section(reader: Reader) -> str:
+    """Everything between the two marks."""
+    table = Table(reader.details())
+    records = {}
+    for run_id in table.rows["run_id"].dropna().unique():
+        records |= reader.run_record(str(run_id)).get("provenance", {}).get("models", {})
+    lines = [line for task in COLUMNS for line in scores(table, task)]
+    lines += [UNITS, "", *floors(table), *compared(table, comparison.costs(records))]
+    return "\n".join(lines)
+
+
+def replace(text: str, made: str) -> str:
+    """The text with what stands between the marks made anew.
+
+    Raises:
+        UserError: the marks are not there.
+    """
+    before, mark, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise UserError(
+            f"The file has no lines '{BEGIN}' and '{END}'; put them where the tables belong."
+        )
+    return f"{before}{BEGIN}\n\n{made}\n{END}{after}"
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _head(cells: Sequence[str]) -> list[str]:
+    return [_line(cells), "|" + "---|" * len(cells)]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rewrite the tables of the file that is named."""
+    parser = argparse.ArgumentParser(prog="python -m leaderboard.readme", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("results"), help="the results folder")
+    parser.add_argument("file", type=Path, help="the file with the two marks")
+    options = parser.parse_args(arguments)
+    try:
+        text = replace(options.file.read_text(), section(Reader(options.out)))
+    except (UserError, OSError) as error:
+        print(f"readme: {error}", file=sys.stderr)
+        return 1
+    options.file.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
