@@ -29,6 +29,7 @@ from models.editar.config import TransformerConfig
 from models.editar.rotary import rotary_table, rotate
 from models.editar.transformer import (
     Attention,
+    Block,
     CaptionEmbedder,
     FeedForward,
     RMSNorm,
@@ -47,11 +48,12 @@ class PartiConfig(TransformerConfig):
 
 
 class Read(NamedTuple):
-    """What a decoder layer's cross-attention finds in the encoder's output."""
+    """What a decoder layer's cross-attention finds in the encoder's output.
 
-    keys_BHS2K: (
-        Tensor  # of text as they are, then those of the picture turned; zeros in the other half
-    )
+    Text has its keys in the first half and zeros in the second, the picture its turned keys in the second.
+    """
+
+    keys_BHS2K: Tensor
     values_BHSK: Tensor
 
 
@@ -90,23 +92,6 @@ class CrossAttention(nn.Module):
         return x_BLD.unflatten(-1, (self.n_head, -1)).transpose(1, 2)
 
 
-class EncoderBlock(nn.Module):
-    """Pre-norm attention over everything and feed-forward, each with a residual branch."""
-
-    def __init__(self, config: PartiConfig) -> None:
-        super().__init__()
-        self.attention = Attention(config)
-        self.feed_forward = FeedForward(config)
-        self.attention_norm = RMSNorm(config.dim, config.norm_eps)
-        self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
-
-    def forward(self, x_BSD: Tensor, table_SP2: Tensor) -> Tensor:
-        """One layer over text and condition picture."""
-        qkv = self.attention.project(self.attention_norm(x_BSD), table_SP2)
-        x_BSD = x_BSD + self.attention.merge(full_attention(*qkv))
-        return x_BSD + self.feed_forward(self.ffn_norm(x_BSD))
-
-
 class DecoderBlock(nn.Module):
     """Pre-norm causal self-attention, cross-attention and feed-forward, each with a residual branch."""
 
@@ -136,7 +121,7 @@ class Parti(RotaryNetwork):
         self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim)
         self.null_image_D = nn.Parameter(0.02 * torch.randn(config.dim))
         self.start_D = nn.Parameter(0.02 * torch.randn(config.dim))
-        self.encoder = nn.ModuleList(EncoderBlock(config) for _ in range(config.encoder_layers))
+        self.encoder = nn.ModuleList(Block(config) for _ in range(config.encoder_layers))
         self.encoder_norm = RMSNorm(config.dim, config.norm_eps)
         self.layers = nn.ModuleList(DecoderBlock(config) for _ in range(config.n_layer))
         self.norm = RMSNorm(config.dim, config.norm_eps)
@@ -173,8 +158,11 @@ class Parti(RotaryNetwork):
         image_BND = self.tok_embeddings(condition_codes)
         image_BND = torch.where(drop_image_B[:, None, None], self.null_image_D, image_BND)
         x_BSD = torch.cat([text_BTD, image_BND.to(text_BTD.dtype)], 1)
+        table_SP2 = self.rotary[: x_BSD.shape[1]]
         for block in self.encoder:
-            x_BSD = block(x_BSD, self.rotary[: x_BSD.shape[1]])
+            qkv = block.attention.project(block.attention_norm(x_BSD), table_SP2)
+            x_BSD = x_BSD + block.attention.merge(full_attention(*qkv))
+            x_BSD = x_BSD + block.feed_forward(block.ffn_norm(x_BSD))
         encoded_BSD = self.encoder_norm(x_BSD)
         return [layer.cross.read(encoded_BSD, self.picture_table) for layer in self.layers]
 
