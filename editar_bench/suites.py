@@ -50,6 +50,13 @@ SUITES = {
         datasets=("scenes",),
         models=(
             "editar-scenes",
+            "editar-common",
+            "parti-scenes",
+            "muse-scenes",
+            "var-scenes",
+            "llamagen-scenes",
+            "stable-diffusion-scenes",
+            "controlnet-scenes",
             "instruct-pix2pix-scenes",
             "oracle",
             "codec",

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 # (published: 3.0 and 1.0): colder draws lose the objects, more guidance costs exactness.
 GUIDANCE = 1.0
 TEMPERATURE = 0.7
+COMMON_TEMPERATURE = 1.0
 # As published (arXiv 2501.04699; its README and sampling script).
 RELEASED_GUIDANCE = 3.0
 RELEASED_TEMPERATURE = 1.0
@@ -100,6 +101,15 @@ class EditarCommon(EditarScenes):
 
     name = "editar-common"
     folder = "editar-common"
+
+    def __init__(
+        self,
+        guidance: float = GUIDANCE,
+        temperature: float = COMMON_TEMPERATURE,
+        top_k: int = TOP_K,
+        top_p: float = TOP_P,
+    ) -> None:
+        super().__init__(guidance, temperature, top_k, top_p)
 
 
 class Editar:
