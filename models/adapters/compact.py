@@ -34,7 +34,7 @@ _Network = TypeVar("_Network", bound="RotaryNetwork")
 
 # Best of four trials each on the validation split (32 samples a task, mean gap closed).
 GUIDANCE = 1.0
-PARTI_GUIDANCE = 2.0
+PARTI_GUIDANCE = LLAMAGEN_GUIDANCE = 2.0
 TEMPERATURE = 0.7
 VAR_TEMPERATURE = 1.0
 TOP_K = 0  # no limit

@@ -11,7 +11,13 @@ from editar_bench.contracts import Context
 from editar_bench.types import Capability, Example, Generation, How, Settings, Task
 from models.adapters.codec_released import label_for
 from models.adapters.common import check_square, generations, number, quiet
-from models.adapters.compact import GUIDANCE, TEMPERATURE, TOP_K, CompactModel, draw_settings
+from models.adapters.compact import (
+    LLAMAGEN_GUIDANCE,
+    TEMPERATURE,
+    TOP_K,
+    CompactModel,
+    draw_settings,
+)
 from models.compact.released import CODECS, HUB, STAGES
 from models.editar.released import (
     TEXT_ENCODER,
@@ -54,7 +60,10 @@ class LlamaGenScenes(CompactModel["Network"]):
     capabilities: ClassVar[Mapping[Task, Capability]] = CAPTION_ONLY
 
     def __init__(
-        self, guidance: float = GUIDANCE, temperature: float = TEMPERATURE, top_k: int = TOP_K
+        self,
+        guidance: float = LLAMAGEN_GUIDANCE,
+        temperature: float = TEMPERATURE,
+        top_k: int = TOP_K,
     ) -> None:
         super().__init__(draw_settings(guidance, temperature, top_k))
 
