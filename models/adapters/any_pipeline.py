@@ -102,7 +102,7 @@ class AnyPipeline(DiffusionAdapter):
             **settings,
             **checked(precision=precision, memory=memory),
         }
-        self._parameters = parameters
+        self._parameters = frozenset(parameters)  # a signature cannot be sent to a worker
         self.capabilities = capabilities_by(parameters, condition)
 
     @classmethod

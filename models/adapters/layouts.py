@@ -56,8 +56,16 @@ def _plain(folder: Path) -> Iterator[tuple[str, Path]]:
     return ((path.name, path) for path in folder.glob("*.png"))
 
 
+def _plain_key(sample: str, repeat: int, repeats: int) -> str:
+    return f"{sample}.png"
+
+
 def _strips(folder: Path) -> Iterator[tuple[str, Path]]:
     return ((p.stem, p) for p in folder.rglob("*") if p.suffix in (".jpg", ".png") and p.is_file())
+
+
+def _strip_key(sample: str, repeat: int, repeats: int) -> str:
+    return sample.removeprefix(_PIE_BENCH) if sample.startswith(_PIE_BENCH) else ""
 
 
 def _groups(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -98,17 +106,13 @@ def _count_key(sample: str, repeat: int, repeats: int) -> str:
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "plain": Layout(
-        pattern="<sample id>.png", find=_plain, key=lambda sample, repeat, repeats: f"{sample}.png"
-    ),
+    "plain": Layout(pattern="<sample id>.png", find=_plain, key=_plain_key),
     # github.com/cure-lab/PnPInversion: output/<method>/annotation_images/…, as PIE-Bench's own tree; its strips show
     # text, source and reconstruction before the edit.
     "pnpinversion": Layout(
         pattern="<12 digits of PIE-Bench>.jpg in any folder",
         find=_strips,
-        key=lambda sample, repeat, repeats: (
-            sample.removeprefix(_PIE_BENCH) if sample.startswith(_PIE_BENCH) else ""
-        ),
+        key=_strip_key,
         strip=True,
     ),
     # github.com/liming-ai/ControlNet_Plus_Plus: eval/eval.py, one group a repeat.

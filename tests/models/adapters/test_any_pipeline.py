@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 import shutil
 
 import numpy as np
@@ -70,6 +71,14 @@ def test_every_kind_of_pipeline(ready, name):
     other = [example(0, task, condition=batch[0].condition, prompt="xyz ! 0123456789",
                      target_caption="xyz ! 0123456789")]  # fmt: skip
     assert (pictures(model, other, [1]) != first[0]).any()
+
+
+def test_a_model_can_be_sent_to_a_worker(pipelines):
+    model = AnyPipeline(str(pipelines / "ip2p"), steps=2)
+    sent = pickle.loads(pickle.dumps(model))
+    batch = [example(0, condition=noise(0, SIDE))]
+    sent.setup(Context(device="cpu", examples=batch))
+    assert sent.generate(batch, [1])[0].image.shape == (SIDE, SIDE, 3)
 
 
 def test_capabilities_come_from_the_signature(ready):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from editar_bench.errors import UserError
 from editar_bench.seeds import seed_of
 from editar_bench.types import Task
 from models.adapters.folder import FolderOfPictures
+from models.adapters.layouts import LAYOUTS
 from tests.models.making import example, noise
 
 SIZE = 16
@@ -89,6 +91,13 @@ def test_samples_that_are_not_numbered_have_no_picture(tmp_path, layout):
     save(tmp_path / "000000000012.png", noise(1))
     with pytest.raises(UserError, match="There is no picture .* of sample pie-bench-000000000012"):
         served(tmp_path, layout, [sample("pie-bench-000000000012", Task.EDIT)])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_it_can_be_sent_to_a_worker(tmp_path, layout):
+    save(tmp_path / "a-00000.png", noise(1))
+    model = FolderOfPictures(tmp_path, name="x", task=Task.DEPTH, layout=layout)
+    assert pickle.loads(pickle.dumps(model)).fingerprint == model.fingerprint
 
 
 def test_a_row_says_where_its_pictures_came_from(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from editar_bench.contracts import Context
 from editar_bench.errors import MissingWeights, UserError
@@ -106,6 +108,24 @@ def test_pictures_follow_seed_condition_and_prompt_alone(ready, name):
     other = [example(0, task, condition=samples[0].condition, prompt="xyz !!! 0123456789",
                      target_caption="xyz !!! 0123456789")]  # fmt: skip
     assert (pictures(model, other, [1]) != first[0]).any()
+
+
+@pytest.mark.parametrize("name", ["sd", "controlnet-edge", "t2i-depth", "ip2p", "amused"])
+def test_models_can_be_sent_to_a_worker(pipelines, name):
+    model = SYSTEMS[name][0](pipelines)
+    sent = pickle.loads(pickle.dumps(model))
+    assert (sent.settings, sent.fingerprint) == (model.settings, model.fingerprint)
+
+
+def test_half_precision_reaches_the_networks(pipelines):
+    model = StableDiffusion(str(pipelines / "sd"), precision="bfloat16", **SMALL)
+    samples = batch(Task.EDIT)
+    model.setup(Context(device="cpu", examples=samples))
+    assert {p.dtype for p in model._pipeline.unet.parameters()} == {torch.bfloat16}
+    half = pictures(model, samples[:1], [1])
+    model = StableDiffusion(str(pipelines / "sd"), **SMALL)
+    model.setup(Context(device="cpu", examples=samples))
+    assert np.abs(pictures(model, samples[:1], [1]) - half).mean() < 20  # 8 bits of mantissa
 
 
 def test_text_mode_sees_no_picture(pipelines):
