@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.row_groups import RowGroups
 from editar_bench.errors import UserError
 from editar_bench.types import Example, Picture, Task
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    from datasets import Features
 
 TEXT = ("id", "task", "prompt", "source_caption", "target_caption", "category")
 PICTURES = ("condition", "target", "edit_mask")
@@ -94,6 +95,17 @@ def write_rows(rows: Iterable[Mapping[str, Any]], path: Path, columns: Features)
     return count
 
 
+def concatenate(files: Sequence[Path], path: Path) -> None:
+    """Join files that `write_rows` wrote with the same columns, a row group in memory at a time."""
+    import pyarrow.parquet
+
+    schema = pyarrow.parquet.read_schema(files[0])
+    with written_aside(path) as aside, pyarrow.parquet.ParquetWriter(aside, schema) as joined:
+        for file in map(pyarrow.parquet.ParquetFile, files):
+            for group in range(file.num_row_groups):
+                joined.write_table(file.read_row_group(group))
+
+
 class PairedExamples(Sequence[Example]):
     """The samples of one file in their fixed order; pictures are decoded when indexed.
 
@@ -104,7 +116,7 @@ class PairedExamples(Sequence[Example]):
 
     def __init__(self, path: Path, command: str) -> None:
         self.path = path
-        self._rows = _open(path, command)
+        self._rows = RowGroups(path, command)
         self.maps = [name for name in _image_columns(self._rows.features) if name not in PICTURES]
 
     def __len__(self) -> int:
@@ -187,20 +199,3 @@ def _image_columns(columns: Features) -> list[str]:
     from datasets import Image
 
     return [name for name, kind in columns.items() if isinstance(kind, Image)]
-
-
-def _open(path: Path, command: str) -> Dataset:
-    """Read the Parquet file into memory, undecoded, without the cache folder of load_dataset."""
-    import pyarrow
-    import pyarrow.parquet
-    from datasets import Dataset, Image
-
-    try:
-        rows = Dataset(pyarrow.parquet.read_table(path))
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(
-            f"The data file {path} cannot be read ({error}); delete it and run `{command}`."
-        ) from error
-    for name in _image_columns(rows.features):
-        rows = rows.cast_column(name, Image(decode=False))
-    return rows

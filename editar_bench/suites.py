@@ -76,8 +76,18 @@ SUITES = {
     "paper": Suite(
         name="paper",
         datasets=("pie-bench", "multigen-depth", "multigen-canny", "coco-stuff", "ade20k"),
-        on_request=("magicbrush-all-turns", "emu-edit"),
-        models=("editar", "codec-released", "oracle", "copy-source", "shuffled", "blank"),
+        on_request=("magicbrush-all-turns", "emu-edit", "photos"),
+        models=(
+            "editar",
+            "controlnet",
+            "controlnet-plus-plus",
+            "instruct-pix2pix",
+            "codec-released",
+            "oracle",
+            "copy-source",
+            "shuffled",
+            "blank",
+        ),
         summary="published data sets and protocols; needs their data, released weights and a GPU",
         folders={
             "pie-bench": "tasks.paper:PieBenchEdit.place",
@@ -87,6 +97,7 @@ SUITES = {
             "ade20k": "tasks.paper:Ade20k.place",
             "magicbrush-all-turns": "tasks.paper:MagicBrushEdit.place",
             "emu-edit": "tasks.paper:EmuEdit.place",
+            "photos": "tasks.photos:PhotosCanny.place",
         },
     ),
 }

@@ -28,6 +28,14 @@ def prepare(
     from_bundle: Annotated[
         Path | None, typer.Option("--from", help="First take data and weights from such a file.")
     ] = None,
+    from_images: Annotated[
+        Path | None,
+        typer.Option(help="Only make the data set 'photos' from this folder of photos."),
+    ] = None,
+    conditions: Annotated[
+        str, typer.Option(help="With --from-images: a comma list of canny, depth, segmentation.")
+    ] = "canny",
+    device: options.Device = "auto",
 ) -> None:
     """Build the data of a suite and verify data and weights.
 
@@ -41,6 +49,7 @@ def prepare(
 
     \b
     For a machine without network, where editar-bench is installed:
+      editar-bench prepare --from-images ~/photos --conditions canny,depth,segmentation
       editar-bench prepare --suite scenes --bundle scenes.tar     here; copy the file, and there
       editar-bench prepare --suite scenes --from scenes.tar
 
@@ -50,12 +59,20 @@ def prepare(
     Exit code 1: something is missing or corrupt; the lines say what.
     """
     from editar_bench import provenance
+    A photo's caption is a text file of its name beside it, or stands in a metadata.jsonl or metadata.csv at the top
+    of the folder (columns file_name and text). Photos that cannot be used are listed in photos/skipped.csv.
+
     from editar_bench.bundle import unpack_bundle, write_bundle
     from editar_bench.suites import choose_suite, choose_tasks, task_keys
 
     provenance.check_rooms()
     if model is not None:
         _fetch_weights(model)
+        return
+    if from_images is not None:
+        from editar_bench.commands.photos import make_pairs
+
+        make_pairs(from_images, conditions, device)
         return
     chosen = choose_suite(suite, dataset)
     places = chosen.places() if bundle or from_bundle else {}

@@ -1,0 +1,98 @@
+"""A folder of photos with captions: which files there are, and what each one's caption is.
+
+A caption is a text file of the photo's name beside it (`a/1.jpg`, `a/1.txt`), or stands in `metadata.jsonl` or
+`metadata.csv` at the top of the folder, as `datasets`' image folders have it (`file_name`, and `text` or `caption`).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from editar_bench.errors import UserError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
+TABLES = ("metadata.jsonl", "metadata.csv")
+_TEXTS = ("text", "caption")  # columns of a table, in this order
+_LONGEST = 64 * 1024  # bytes of a caption file
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo by its name inside the folder; without a caption it is of no use."""
+
+    name: str
+    caption: str
+    stamp: str  # changes when the file does
+
+
+def photos(folder: Path) -> list[Photo]:
+    """Every picture file under a folder, in the order of the names.
+
+    Raises:
+        UserError: there is no such folder, it holds no picture, or its table of captions cannot be read.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}; --from-images names a folder of photos.")
+    table = _table(folder)
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+    if not names:
+        raise UserError(
+            f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}); give the folder of the photos."
+        )
+    return [Photo(name, _caption(folder, name, table), _stamp(folder / name)) for name in names]
+
+
+def _caption(folder: Path, name: str, table: Mapping[str, str]) -> str:
+    """One line; empty where there is none."""
+    if name in table:
+        return " ".join(table[name].split())
+    beside = (folder / name).with_suffix(".txt")
+    try:
+        with beside.open("rb") as file:
+            return " ".join(file.read(_LONGEST).decode("utf-8", errors="replace").split())
+    except OSError:
+        return ""
+
+
+def _table(folder: Path) -> dict[str, str]:
+    for name in TABLES:
+        path = folder / name
+        if path.is_file():
+            read = _json_lines if path.suffix == ".jsonl" else _csv_rows
+            try:
+                return {str(row["file_name"]): _text(row) for row in read(path)}
+            except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+                raise UserError(
+                    f"The captions in {path} cannot be read ({error}); every row needs file_name, "
+                    f"and {' or '.join(_TEXTS)}."
+                ) from error
+    return {}
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    name = next((name for name in _TEXTS if name in row), "text")
+    return str(row[name])
+
+
+def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        yield from (json.loads(line) for line in file if line.strip())
+
+
+def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def _stamp(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}"

@@ -1,0 +1,215 @@
+"""Pairs from a folder of photos: captions, cutting, edges, networks, what is left out, and going on after a stop."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import pickle
+from functools import partial
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from data_prep.paired import PairedExamples, split_path
+from data_prep.photos import build as building
+from data_prep.photos import listing, work
+from data_prep.photos.annotators import DEPTH, LABELS
+from data_prep.pool import in_order
+from data_prep.row_groups import KEPT, RowGroups
+from editar_bench.conditions import ADE20K_PALETTE, canny_kornia
+from editar_bench.errors import UserError
+from editar_bench.types import Task
+from tests.data_prep.making import decoded, picture_bytes
+from tests.data_prep.networks import save_depth_network, save_segmenter
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five photos: two good ones, one without caption, one that is no picture, one a copy."""
+    photos = tmp_path / "photos"
+    (photos / "b").mkdir(parents=True)
+    for name, data in (
+        ("a.jpg", picture_bytes(1, (700, 600))),
+        ("b/c.png", picture_bytes(2, kind="PNG")),
+        ("b/silent.jpg", picture_bytes(3)),
+        ("broken.jpg", b"\xff\xd8 no picture"),
+        ("copy.png", picture_bytes(2, kind="PNG")),
+    ):
+        (photos / name).write_bytes(data)
+        if "silent" not in name:
+            (photos / name).with_suffix(".txt").write_text(f"caption\n of {name}")
+    (photos / "notes.md").write_text("not a photo")
+    return photos
+
+
+def made(source, out, conditions=("canny",), annotators=None):
+    steps = []
+    outcome = building.build(source, out, conditions, annotators or {}, steps.append, workers=1)
+    return outcome, steps
+
+
+def read(out, task):
+    return PairedExamples(split_path(out, task, "test"), "editar-bench prepare")
+
+
+def test_edges_of_good_photos_and_a_list_of_the_others(folder, tmp_path):
+    outcome, steps = made(folder, tmp_path / "out")
+    first, second = read(tmp_path / "out", Task.EDGE)
+    assert (first.prompt, second.prompt) == ("caption of a.jpg", "caption of b/c.png")
+    assert first.target_caption == first.prompt and first.source_caption is None
+    assert first.target.shape == (512, 512, 3)
+    large = Image.fromarray(decoded(picture_bytes(1, (700, 600)))).resize(
+        (597, 512), Image.Resampling.LANCZOS
+    )
+    assert np.array_equal(first.target, np.asarray(large)[:, 42 : 42 + 512])
+    assert np.array_equal(first.condition, canny_kornia(first.target))
+    assert np.array_equal(second.target, decoded(picture_bytes(2, kind="PNG")))
+    assert outcome.pairs == 2 and sum(steps) == 5
+    with (tmp_path / "out" / "skipped.csv").open() as file:
+        rows = {row["file"]: row["reason"] for row in csv.DictReader(file)}
+    assert rows["b/silent.jpg"] == "has no caption"
+    assert rows["copy.png"] == "is the same file as an earlier one"
+    assert "cannot be decoded" in rows["broken.jpg"] and len(rows) == 3
+    assert not (tmp_path / "out" / ".parts").exists()
+
+
+def test_ids_follow_the_files_content_not_its_name(folder, tmp_path):
+    made(folder, tmp_path / "out")
+    before = [e.id for e in read(tmp_path / "out", Task.EDGE)]
+    (folder / "a.jpg").rename(folder / "z.jpg")
+    (folder / "a.txt").rename(folder / "z.txt")
+    made(folder, tmp_path / "out")
+    after = [e.id for e in read(tmp_path / "out", Task.EDGE)]
+    assert sorted(before) == sorted(after) and before != after
+
+
+def test_a_stopped_run_goes_on_where_it_was(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "PART", 1)
+    whole = tmp_path / "whole"
+    made(folder, whole)
+    calls = []
+
+    def counted(path):
+        calls.append(path.name)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return work.make(path, edges=True, pixels=False)
+
+    monkeypatch.setattr(building, "in_order", lambda make, paths, **how: map(counted, paths))
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        made(folder, out)
+    assert not split_path(out, Task.EDGE, "test").exists()
+    outcome, steps = made(folder, out)
+    assert calls == ["a.jpg", "c.png", "broken.jpg", "broken.jpg", "copy.png"]
+    assert outcome.pairs == 2 and sum(steps) == 5
+    assert read(out, Task.EDGE).fingerprint() == read(whole, Task.EDGE).fingerprint()
+
+
+def test_other_photos_do_not_replace_the_pairs(folder, tmp_path):
+    made(folder, tmp_path / "out")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "x.jpg").write_bytes(picture_bytes(7))
+    (other / "x.txt").write_text("x")
+    with pytest.raises(UserError, match="holds pairs of .*photos"):
+        made(other, tmp_path / "out")
+
+
+def test_a_table_of_captions(tmp_path):
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    lines = [{"file_name": "1.jpg", "text": "one"}, {"file_name": "2.jpg", "caption": "two"}]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert [p.caption for p in listing.photos(tmp_path)] == ["one", "two"]
+    (tmp_path / "metadata.jsonl").unlink()
+    (tmp_path / "metadata.csv").write_text("file_name,text\n2.jpg,zwei\n")
+    assert [p.caption for p in listing.photos(tmp_path)] == ["", "zwei"]
+    (tmp_path / "metadata.csv").write_text("name\n2.jpg\n")
+    with pytest.raises(UserError, match="every row needs file_name"):
+        listing.photos(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty"])
+def test_folders_without_photos_are_one_sentence(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no folder|holds no picture"):
+        listing.photos(tmp_path / name)
+
+
+def test_when_no_photo_can_be_used_nothing_is_written(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "x.jpg").write_bytes(picture_bytes(1, 40))
+    (tmp_path / "photos" / "x.txt").write_text("small")
+    with pytest.raises(UserError, match="None of the 1 pictures .* only 40×40 pixels"):
+        made(tmp_path / "photos", tmp_path / "out")
+    assert not split_path(tmp_path / "out", Task.EDGE, "test").exists()
+
+
+def test_a_photo_is_turned_as_its_camera_says():
+    upright = Image.open(io.BytesIO(picture_bytes(3, (512, 512))))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    data = io.BytesIO()
+    upright.save(data, "PNG", exif=exif)
+    stored, picture = work.cut(data.getvalue())
+    assert np.array_equal(picture, np.rot90(np.asarray(upright), -1))
+    assert np.array_equal(decoded(stored), picture)
+
+
+def test_depth_and_labels_by_released_networks(folder, tmp_path, monkeypatch):
+    from data_prep.photos.annotators import DepthAnnotator, LabelAnnotator
+
+    monkeypatch.setenv("EDITAR_BENCH_WEIGHTS", str(tmp_path / "weights"))
+    save_depth_network(tmp_path / "weights" / DEPTH)
+    save_segmenter(tmp_path / "weights" / LABELS, classes=150)
+    annotators = {Task.DEPTH: DepthAnnotator("cpu"), Task.SEGMENTATION: LabelAnnotator("cpu")}
+    made(folder, tmp_path / "out", ("depth", "segmentation"), annotators)
+    for example in read(tmp_path / "out", Task.DEPTH):
+        gray = example.truth["control_depth"]
+        assert gray.shape == (512, 512) and (gray.min(), gray.max()) == (0, 255)
+        assert np.array_equal(example.condition, np.repeat(gray[..., None], 3, 2))
+    for example in read(tmp_path / "out", Task.SEGMENTATION):
+        label = example.truth["label"]
+        assert label.min() >= 1 and label.max() <= 150
+        assert np.array_equal(example.condition, np.array(ADE20K_PALETTE, np.uint8)[label])
+    assert not split_path(tmp_path / "out", Task.EDGE, "test").exists()
+    (again,) = annotators[Task.DEPTH]([decoded(picture_bytes(2, kind="PNG"))])
+    stored = read(tmp_path / "out", Task.DEPTH)[1].truth["control_depth"]
+    assert np.abs(again.astype(int) - stored).max() <= 1  # alone, not in a batch
+
+
+def test_networks_that_are_not_there_or_not_ade20ks(tmp_path, monkeypatch):
+    from data_prep.photos.annotators import DepthAnnotator, LabelAnnotator
+
+    monkeypatch.setenv("EDITAR_BENCH_WEIGHTS", str(tmp_path))
+    with pytest.raises(UserError, match=f"hf download {DEPTH}"):
+        DepthAnnotator("cpu")
+    save_segmenter(tmp_path / LABELS, classes=7)
+    with pytest.raises(UserError, match="7 classes where ADE20K has 150"):
+        LabelAnnotator("cpu")
+
+
+def test_worker_processes_hand_photos_back_in_order(folder):
+    paths = [folder / "b/c.png", folder / "a.jpg", folder / "missing.jpg"]
+    first, second, third = in_order(partial(work.make, edges=False, pixels=False), paths, workers=2)
+    assert np.array_equal(decoded(first.target), decoded(picture_bytes(2, kind="PNG")))
+    assert second.target and not second.edges and second.pixels is None
+    assert not third.target and "cannot be read" in third.reason
+
+
+# --- rows on demand ---
+
+
+def test_rows_are_read_a_few_groups_at_a_time(tmp_path):
+    table = pyarrow.table({"n": list(range(100))})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet", row_group_size=4)
+    rows = RowGroups(tmp_path / "x.parquet", "make it")
+    assert [rows[i]["n"] for i in (99, 0, 4, 3, 57)] == [99, 0, 4, 3, 57] and len(rows) == 100
+    assert [rows[i]["n"] for i in range(100)] == list(range(100))
+    assert len(rows._kept) == KEPT and list(rows.column("n")) == list(range(100))
+    sent = pickle.loads(pickle.dumps(rows))
+    assert sent[42] == {"n": 42}
