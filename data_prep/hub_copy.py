@@ -6,6 +6,7 @@ Only shards of the wanted split are opened and only the wanted columns read; pic
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from data_prep.untrusted import FORMATS, check_picture
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
 
+_COUNTED = re.compile(r"-(\d{5})-of-(\d{5})")
 SIDE = 512  # pixels: what the control benchmarks generate and compare
 _ROWS = 8  # decoded at once: label maps as nested lists are large
 
@@ -39,8 +41,19 @@ class HubSplit:
 
 
 def shards(original: Path, source: HubSplit) -> list[Path]:
-    """The shards of a copy, which lie in it or in its folder `data`, in order; none where there is no copy."""
-    return sorted(original.glob(source.pattern)) or sorted((original / "data").glob(source.pattern))
+    """The shards of a copy, which lie in it or in its folder `data`, in order.
+
+    None unless all of them are there: their names count them (`…-00000-of-00005…`).
+    """
+    found = sorted(original.glob(source.pattern)) or sorted(
+        (original / "data").glob(source.pattern)
+    )
+    counted = [match for path in found if (match := _COUNTED.search(path.name))]
+    whole = {(int(match[1]), int(match[2])) for match in counted}
+    totals = {total for _, total in whole}
+    if counted and whole != {(i, total) for total in totals for i in range(total)}:
+        return []
+    return found
 
 
 def rows(original: Path, source: HubSplit) -> Iterator[dict[str, Any]]:
@@ -59,7 +72,7 @@ def rows(original: Path, source: HubSplit) -> Iterator[dict[str, Any]]:
     found = shards(original, source)
     if not found:
         raise UserError(
-            f"There is no file {source.pattern} in {original}; fetch the split with "
+            f"There are not all files {source.pattern} in {original}; fetch the split with "
             f"`{source.command}`, or put a copy of {source.repository} there."
         )
     for shard in found:

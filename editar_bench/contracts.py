@@ -73,8 +73,8 @@ class TaskModule(Protocol):
     """One task on one data set: the data, and which metrics speak about it.
 
     It may also offer `remarks() -> Sequence[str]`: sentences about the data on this machine that are stored with the
-    run and shown beside its results; and `missing() -> Sequence[Missing]`: what `load` would not find. A metric may
-    offer the same `missing`.
+    run and shown beside its results; `missing() -> Sequence[Missing]`: what `load` would not find, which a metric may
+    offer as well; and `fetch(advance)`: get that from where it is published, telling `advance` the bytes that are here.
     """
 
     task: Task

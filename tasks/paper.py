@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from data_prep import ade20k, coco_stuff, emu_edit, magicbrush, multigen, pie_bench
+from data_prep import ade20k, coco_stuff, emu_edit, hub_fetch, magicbrush, multigen, pie_bench
 from data_prep.hub_copy import HubSplit, shards
 from data_prep.paired import PairedExamples, split_path
 from editar_bench.contracts import Missing
@@ -45,6 +45,11 @@ class PaperTask:
         if built or self.has_original():
             return ()
         return (self._piece(),)
+
+    def fetch(self, advance: Callable[[int], None]) -> None:
+        """Bring the original from the hub, where it is published there."""
+        if self.source is not None:
+            hub_fetch.fetch(self.source, self.original, advance)
 
     def has_original(self) -> bool:
         """Whether there is a copy in the original layout."""

@@ -37,7 +37,10 @@ def prepare(
     ] = "canny",
     device: options.Device = "auto",
 ) -> None:
-    """Build the data of a suite and verify data and weights.
+    """Fetch and build the data of a suite and verify data and weights.
+
+    Published data sets come from the hub: only the shards of the test split, and of them only the columns that are
+    read. What is here is not fetched again; a copy in the original layout, at `<data set>/original`, does as well.
 
     \b
     Examples:
@@ -46,33 +49,33 @@ def prepare(
       editar-bench prepare --model editar
       editar-bench prepare --model editar:weights=/data/editar_release.pt
       editar-bench prepare --model controlnet:edit=none,diffusers:owner/name
+      editar-bench prepare --from-images ~/photos --conditions canny,depth,segmentation
 
     \b
     For a machine without network, where editar-bench is installed:
-      editar-bench prepare --from-images ~/photos --conditions canny,depth,segmentation
       editar-bench prepare --suite scenes --bundle scenes.tar     here; copy the file, and there
       editar-bench prepare --suite scenes --from scenes.tar
 
     A bundle is verified as a whole before anything is written, and it replaces no file that is there. The data goes
     to the folder named by EDITAR_BENCH_DATA, or else to ./data, where a run started in the same folder finds it.
 
-    Exit code 1: something is missing or corrupt; the lines say what.
-    """
-    from editar_bench import provenance
     A photo's caption is a text file of its name beside it, or stands in a metadata.jsonl or metadata.csv at the top
     of the folder (columns file_name and text). Photos that cannot be used are listed in photos/skipped.csv.
 
+    Exit code 1: something is missing or corrupt; the lines say what.
+    """
+    from editar_bench import provenance
     from editar_bench.bundle import unpack_bundle, write_bundle
     from editar_bench.suites import choose_suite, choose_tasks, task_keys
 
     provenance.check_rooms()
-    if model is not None:
-        _fetch_weights(model)
-        return
     if from_images is not None:
         from editar_bench.commands.photos import make_pairs
 
         make_pairs(from_images, conditions, device)
+        return
+    if model is not None:
+        _fetch_weights(model)
         return
     chosen = choose_suite(suite, dataset)
     places = chosen.places() if bundle or from_bundle else {}
@@ -117,10 +120,16 @@ def _understood(fetch: Callable[..., Any], settings: Mapping[str, Any]) -> dict[
 def _prepare_task(key: str) -> bool:
     from editar_bench.errors import UserError
     from editar_bench.plan import data_remarks
+    from editar_bench.preflight import lacking
+    from editar_bench.progress import choose_reporter
     from editar_bench.registry import TASKS
 
     try:
         module = TASKS.get(key)()
+        pieces = lacking([key], ()).needed
+        if pieces and hasattr(module, "fetch"):
+            with choose_reporter().stage(f"{key} · bytes", pieces[0].size or 0) as advance:
+                module.fetch(advance)
         count = len(module.load())
         typer.echo(f"data    {key}: {count} samples, fingerprint {module.fingerprint()[:16]}")
         for remark in data_remarks(module):

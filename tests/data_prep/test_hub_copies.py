@@ -226,3 +226,13 @@ def test_huge_pictures_are_refused(monkeypatch):
     monkeypatch.setattr("data_prep.untrusted.MAX_PIXELS", 1000)
     with pytest.raises(UserError, match="too many"):
         hub_copy.file_of({"bytes": picture_bytes(1, 40)}, "3")
+
+
+def test_a_copy_without_all_its_shards_is_no_copy(tmp_path):
+    for name in ("00000-of-00003", "00002-of-00003"):
+        shard(tmp_path / f"data/validation-{name}.parquet", [depth_row(1)])
+    assert not hub_copy.shards(tmp_path, multigen.DEPTH)
+    with pytest.raises(UserError, match="There are not all files"):
+        multigen.build_depth(tmp_path, tmp_path / "out")
+    shard(tmp_path / "data/validation-00001-of-00003-0a1b.parquet", [depth_row(2)])
+    assert len(hub_copy.shards(tmp_path, multigen.DEPTH)) == 3

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
+from data_prep import hub_fetch
 from editar_bench.errors import UserError
 from editar_bench.model_names import parse_models
 from editar_bench.plan import build_models, make_plan
@@ -13,7 +16,9 @@ from editar_bench.registry import METRICS, TASKS
 from editar_bench.runner import run
 from editar_bench.store import Reader
 from editar_bench.types import RunSpec, Task
-from tests.data_prep.making import pie_archive, pie_item, shard
+from tests.data_prep.fake_hub import FakeHub, serve
+from tests.data_prep.making import picture_bytes, pie_archive, pie_item, shard
+from tests.editar_bench.test_cli import call
 
 
 @pytest.fixture
@@ -114,3 +119,23 @@ def test_copies_of_a_hub_repository_count_as_there(data, tmp_path):
     assert task.missing()[0].size > 10**9
     shard(task.original / "data" / "validation-00000-of-00001.parquet", [{"text": "a"}])
     assert not task.missing()
+
+
+def test_prepare_fetches_from_the_hub_and_builds(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    rows = [
+        {
+            "image": picture_bytes(i, 512),
+            "control_depth": picture_bytes(i, 512, "PNG"),
+            "text": f"{i}",
+        }
+        for i in (1, 2)
+    ]
+    shard(tmp_path / "hub/data/validation-00000-of-00001.parquet", rows)
+    with serve(FakeHub(tmp_path / "hub", "limingcv/MultiGen-20M_depth_eval")) as hub:
+        fetch = partial(hub_fetch.fetch, endpoint=hub.url)
+        monkeypatch.setattr("tasks.paper.hub_fetch.fetch", fetch)
+        code, text, _ = call("prepare", "--dataset", "multigen-depth")
+    assert "data    depth/multigen-depth: 2 samples, fingerprint" in text
+    assert code == 1 and "weights editar: " in text  # the models of the suite are not here
+    assert not TASKS.get("depth/multigen-depth")().missing()
