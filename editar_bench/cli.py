@@ -9,7 +9,17 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from editar_bench.commands import doctor, leaderboard, ls, prepare, report, run, score, train
+from editar_bench.commands import (
+    doctor,
+    leaderboard,
+    ls,
+    overlap,
+    prepare,
+    report,
+    run,
+    score,
+    train,
+)
 from editar_bench.errors import UserError
 
 HELP = """Compare models that edit pictures and that follow depth maps, edge maps and label maps.
@@ -106,6 +116,7 @@ app.command("run")(run.run)
 app.command("ls")(ls.ls)
 app.command("prepare")(prepare.prepare)
 app.command("score")(score.score)
+app.command("overlap")(overlap.overlap)
 app.command("report")(report.report)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command(

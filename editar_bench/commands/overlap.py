@@ -1,0 +1,92 @@
+"""`editar-bench overlap`: which test pictures a training set holds too."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMPARE = "data_prep.overlap:compare"
+MEANINGS = {
+    "id": "the same id",
+    "exact": "the same pixels",
+    "near": "nearly the same picture (perceptual hash)",
+}
+
+
+def overlap(
+    train: Annotated[
+        str, typer.Argument(help="A folder of pictures or Parquet shards, or a data set's name.")
+    ],
+    test: Annotated[str, typer.Argument(help="The same; usually a data set's name.")],
+    near: Annotated[
+        int, typer.Option(help="Bits of 64 that two perceptual hashes may differ in.", min=0)
+    ] = 6,
+    file: Annotated[Path | None, typer.Option(help="Write every match into this CSV file.")] = None,
+) -> None:
+    """Compare a training set with a test set: by id, by pixels, and by perceptual hash.
+
+    \b
+    Examples:
+      editar-bench overlap data/pipe/original coco-stuff --file overlap.csv
+      editar-bench overlap ~/photos pie-bench
+
+    An equal id says something only where both sets take their ids from one source, as COCO's pictures do.
+    """
+    from editar_bench.parts import disk_errors
+    from editar_bench.progress import choose_reporter
+    from editar_bench.registry import load_target
+
+    compare = load_target(COMPARE)
+    with choose_reporter().stage("overlap · training pictures", 0) as advance:
+        reports = [
+            compare(a, b, near=near, advance=advance) for a in _places(train) for b in _places(test)
+        ]
+    for report in reports:
+        _print(report)
+    if file is not None:
+        with disk_errors(file), file.open("w", newline="", encoding="utf-8") as out:
+            writer = csv.writer(out)
+            writer.writerow(("kind", "test", "train", "distance"))
+            writer.writerows(
+                (m.kind, m.test, m.train, m.distance) for r in reports for m in r.matches
+            )
+        typer.echo(f"Written: {file}")
+
+
+def _print(report: Any) -> None:
+    bad = f", {report.unreadable:,} unreadable" if report.unreadable else ""
+    typer.echo(f"{report.test:,} test pictures, {report.train:,} training pictures{bad}")
+    for kind, meaning in MEANINGS.items():
+        hit = report.hit(kind)
+        typer.echo(
+            f"  {kind:<6} {hit:>7,} of the test pictures ({hit / report.test:.2%}): {meaning}"
+        )
+
+
+def _places(text: str) -> Iterator[Path]:
+    """The file or folder that a name means: a path, or the built files of a data set."""
+    from editar_bench.errors import UserError
+    from editar_bench.registry import TASKS, near_matches
+    from editar_bench.suites import datasets, task_keys
+    from editar_bench.types import Task
+
+    if Path(text).exists():
+        yield Path(text)
+        return
+    if text not in datasets():
+        raise UserError(
+            f"There is no folder and no data set '{text}'; {near_matches(text, datasets())}"
+        )
+    for key in task_keys(list(Task), [text]):
+        module = TASKS.get(key)()
+        folder = getattr(module, "folder", None)
+        if folder is None:
+            raise UserError(f"The data set '{text}' does not say where its files are.")
+        module.load()
+        yield folder / module.task
