@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from editar_bench.errors import UserError
-from editar_bench.registry import near_matches
+from editar_bench.registry import load_target, near_matches
 from editar_bench.tables import DASH, arrow, interval, number, ratio
 
 Row = Mapping[str, Any]
@@ -35,12 +35,16 @@ COLUMNS = (
     "gap_low",
     "gap_high",
     "gap_reason",
+    "published",
+    "published_gap",
+    "published_source",
     "status",
     "reason",
     "data_remark",
     "run_id",
     "finished_at",
 )
+PUBLISHED = "leaderboard.published:beside"  # by name: the harness knows the pages no other way
 HEADER = ("model", "value", "95 % interval", "gap closed", "n", "remark")
 
 
@@ -63,17 +67,30 @@ def read_rows(out: Path, filters: Mapping[str, Sequence[str]]) -> list[dict[str,
         r["run_id"] for r in records if isinstance(r["run_id"], str)
     }  # published rows have none
     remarks = {run_id: reader.data_remarks(run_id) for run_id in runs}
+    published = load_target(PUBLISHED)(frame)
     rows = []
     for record in records:
         record["unit"] = units.get((record["metric"], record["protocol"]), "")
         of_run = remarks.get(record["run_id"], {})
         record["data_remark"] = " ".join(of_run.get(f"{record['task']}/{record['dataset']}", ()))
+        record |= _beside(record, published)
         rows.append({name: _plain(record[name]) for name in COLUMNS})
     if not rows:
         raise UserError(
             f"No results in {out} match; `editar-bench ls runs --out {out}` lists the runs."
         )
     return sorted(rows, key=_order)
+
+
+def _beside(record: Row, published: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+    """The published number of the same model under the same protocol, and measured minus published."""
+    place = tuple(record[name] for name in ("task", "dataset", "metric", "protocol", "model"))
+    gap = published.get(place)
+    return {
+        "published": float(gap.published["value"]) if gap else None,
+        "published_gap": gap.difference if gap else None,
+        "published_source": gap.published["source"] if gap else "",
+    }
 
 
 def _check_known(name: str, values: Sequence[str], known: Collection[str], out: Path) -> None:
@@ -116,6 +133,9 @@ def _cells(row: Row) -> tuple[str, ...]:
         remark = f"{row['status']}: {remark}" if remark else row["status"]
     if row["gap_reason"]:
         remark = "; ".join(filter(None, (remark, f"no gap: {row['gap_reason']}")))
+    if row["published"] is not None:
+        told = f"published {number(row['published'])}, gap {row['published_gap']:+.4g}"
+        remark = "; ".join(filter(None, (remark, f"{told} ({row['published_source']})")))
     gap = ratio(row["gap_closed"])
     if row["gap_low"] is not None:
         gap += f" [{ratio(row['gap_low'])}, {ratio(row['gap_high'])}]"

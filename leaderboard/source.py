@@ -51,6 +51,15 @@ def _details(out: str, stamp: tuple[int, ...]) -> tuple[pd.DataFrame, pd.DataFra
     return shared.details(), shared.metrics()
 
 
+def details() -> pd.DataFrame | None:
+    """`Reader.details` of the newest published file; None where there is none to read."""
+    shared = reader()
+    try:
+        return _details(str(shared.out), shared.stamp())[0]
+    except UserError:
+        return None
+
+
 def numbers() -> tuple[pd.DataFrame, pd.DataFrame]:
     """`Reader.details` and `Reader.metrics` of the newest published file.
 
@@ -58,11 +67,11 @@ def numbers() -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     shared = reader()
     with sentences():
-        details, metrics = _details(str(shared.out), shared.stamp())
-    if details[details["kind"] != "reported"].empty:
+        frame, metrics = _details(str(shared.out), shared.stamp())
+    if frame[frame["kind"] != "reported"].empty:
         st.info(
             f"the results at {shared.out} hold no numbers yet; they appear here as soon as a run has "
             "finished its first task."
         )
         st.stop()
-    return details, metrics
+    return frame, metrics

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from leaderboard import charts, look, queries, source
+from leaderboard.published import gaps
 
 
 def filters(frame: pd.DataFrame) -> pd.DataFrame:
@@ -50,32 +51,52 @@ def show_task(task: str, frame: pd.DataFrame, metrics: pd.DataFrame) -> None:
         st.altair_chart(charts.interval_chart(data, chosen))
 
 
-def show_reported() -> None:
-    """Published numbers in tables of their own, one published table at a time."""
+def show_reported(details: pd.DataFrame | None) -> None:
+    """Published numbers in tables of their own, one published table at a time.
+
+    Args:
+        details: the numbers that were measured here, if there are any.
+    """
     st.subheader("Published numbers")
     st.caption(
         "Quoted from papers, on their data and with their scripts. They were not measured here and "
-        "are not comparable with the tables above."
+        "are not ranked with the tables below. Where a model was measured on the same data under "
+        "the same protocol, the gap is measured minus published."
     )
     unverified = st.toggle("Also numbers whose source could not be read", value=False)
-    rows = queries.reported_rows(unverified=unverified)
-    table = st.selectbox("Published table", list(dict.fromkeys(row["table"] for row in rows)))
+    every = queries.reported_rows(unverified=unverified)
+    table = st.selectbox("Published table", list(dict.fromkeys(row["table"] for row in every)))
+    rows = [row for row in every if row["table"] == table]
+    found = [[] for _ in rows] if details is None else gaps(rows, details)
     look.show_rows(
-        ("model", "data set", "metric", "value", "protocol", "N", "source", "mark", "note"),
+        (
+            "model",
+            "data set",
+            "metric",
+            "value",
+            "measured here",
+            "gap",
+            "protocol",
+            "N",
+            "source",
+            "mark",
+            "note",
+        ),  # fmt: skip
         [
             (
                 row["model"],
                 row["dataset"],
                 f"{row['metric']} {'↑' if row['higher_is_better'] == 'true' else '↓'}",
                 f"{row['value']} {row['unit']}",
+                "; ".join(f"{look.number(g.measured)} ({g.model})" for g in own) or look.DASH,
+                "; ".join(gap.text for gap in own) or look.DASH,
                 row["protocol"],
                 row["n"],
                 row["source"],
                 row["mark"],
                 row["note"],
             )
-            for row in rows
-            if row["table"] == table
+            for row, own in zip(rows, found, strict=True)
         ],
     )
 
@@ -90,7 +111,7 @@ def main() -> None:
     with st.sidebar:
         published = st.toggle("Show published numbers", value=False)
     if published:
-        show_reported()
+        show_reported(source.details())
     details, metrics = source.numbers()
     pairs = queries.places(details)
     suite, dataset = pairs[0]
