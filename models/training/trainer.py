@@ -31,7 +31,7 @@ from models.training.recipe import Budget, Clock, Recipe, Streaming
 WARM_UP = 0.03  # of the budget
 CLIP_NORM = 1.0
 _CHECKPOINT_SECONDS = 120.0
-_CHECKPOINT_STEPS = 500  # where steps are the budget: processes must agree when to save
+_CHECKPOINT_STEPS = 1000  # where steps are the budget: processes must agree when to save
 
 
 @dataclass(slots=True)

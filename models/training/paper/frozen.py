@@ -50,17 +50,22 @@ class Frozen:
     def codec(self) -> Codec:
         """The codec."""
         codec = load_codec(self.places.codec, self.places.codec_config, self.device)
-        return codec.requires_grad_(False)
+        codec.requires_grad_(False)
+        return codec
 
     @cached_property
     def text(self) -> TextEncoder:
         """The text encoder."""
-        return load_text_encoder(self.places.text, self.slots, self.dtype).to(self.device)
+        text = load_text_encoder(self.places.text, self.slots, self.dtype)
+        text.to(self.device)
+        return text
 
     @cached_property
     def teacher(self) -> Teacher:
         """The teacher."""
-        return load_teacher(self.places.teacher, self.dtype).to(self.device)
+        teacher = load_teacher(self.places.teacher, self.dtype)
+        teacher.to(self.device)
+        return teacher
 
     def codes(self, samples: Sequence[Sample]) -> Tensor:
         """Condition and target codes, int64 (2, B, N), on the device."""

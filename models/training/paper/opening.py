@@ -47,6 +47,15 @@ class Opened:
     sample: Callable[[Row, int], Sample]
     ways: int
 
+    def attempt(self, row: Row, way: int) -> Sample | UserError:
+        """A sample, or why there is none: of millions of foreign files some break a decoder in ways of their own."""
+        try:
+            return self.sample(row, way)
+        except UserError as error:
+            return error
+        except Exception as error:
+            return UserError(f"A row of {self.source.repository} cannot be used ({error!r}).")
+
 
 @dataclass(frozen=True, slots=True)
 class _Files:

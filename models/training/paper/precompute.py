@@ -82,10 +82,9 @@ def _rows(opened: Opened, frozen: Frozen, with_text: bool) -> Iterator[dict[str,
 
 
 def _ways(opened: Opened, row: Any) -> list[Sample] | UserError:
-    try:
-        return [opened.sample(row, way) for way in range(opened.ways)]
-    except UserError as error:
-        return error
+    tried = [opened.attempt(row, way) for way in range(opened.ways)]
+    failed = [one for one in tried if isinstance(one, UserError)]
+    return failed[0] if failed else [one for one in tried if isinstance(one, Sample)]
 
 
 def _cells(samples: list[Sample], frozen: Frozen, with_text: bool) -> list[dict[str, Any]]:

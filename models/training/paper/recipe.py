@@ -33,7 +33,10 @@ from models.training.recipe import Clock
 LEARNING_RATE = 1e-4
 BATCH = 64
 STEPS = 40_000
-_DROPOUT = 4  # what a seed is for
+_NETWORK, _CONDITIONS = (
+    4,
+    5,
+)  # what a seed is for: dropout inside the network, dropped texts and pictures
 _NULL_PICTURE = "img_uncond_embedding"  # EditAR's own; LlamaGen's file has none
 
 
@@ -106,9 +109,10 @@ class PaperRecipe:
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss of the stream's next micro-batch."""
         batch = next(self.stream)
-        seed = integer(_DROPOUT, self.choices.seed, batch.lane, batch.first)
-        torch.manual_seed(seed)  # the dropout inside the network
-        drop = joint_dropout(len(batch.samples), torch.Generator().manual_seed(seed))
+        place = self.choices.seed, batch.lane, batch.first
+        torch.manual_seed(integer(_NETWORK, *place))
+        own = torch.Generator().manual_seed(integer(_CONDITIONS, *place))
+        drop = joint_dropout(len(batch.samples), own)
         loss, entropy, distance = module(*self._inputs(batch, *drop))
         parts = {"entropy": float(entropy.detach()), "distillation": float(distance.detach())}
         return loss, parts

@@ -114,7 +114,7 @@ def start(device: str, sharded: bool) -> Accelerator:
         sharded: whether FSDP2 shards weights, gradients and moments, layer by layer.
     """
     from accelerate import Accelerator
-    from accelerate.utils import FullyShardedDataParallelPlugin
+    from accelerate.utils import DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
 
     plugin = None
     if sharded:
@@ -123,4 +123,10 @@ def start(device: str, sharded: bool) -> Accelerator:
             auto_wrap_policy="transformer_based_wrap",
             transformer_cls_names_to_wrap=["Block"],
         )
-    return Accelerator(cpu=device == "cpu", mixed_precision="no", fsdp_plugin=plugin)
+    no_second_copy = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    return Accelerator(
+        cpu=device == "cpu",
+        mixed_precision="no",
+        fsdp_plugin=plugin,
+        kwargs_handlers=[no_second_copy],
+    )

@@ -133,13 +133,24 @@ class Lane:
         self.served += 1
         source = int(np.searchsorted(self._edges, random.random(), side="right"))
         way = int(random.integers(self._sources[source].ways))
-        return _Draw(source, way, next(self._rows[source]))
+        return _Draw(source, way, self._row(source))
+
+    def _row(self, source: int) -> Mapping[str, Any]:
+        try:
+            return next(self._rows[source])
+        except UserError:
+            raise
+        except (
+            Exception
+        ) as error:  # a damaged shard, the network: every layer below raises its own kinds
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise UserError(
+                f"train: {self._sources[source].source.name} cannot be read on ({reason}); mend it and run "
+                "the same command again, which goes on from the last checkpoint"
+            ) from error
 
     def _made(self, draw: _Draw) -> Sample | UserError:
-        try:
-            return self._sources[draw.source].sample(draw.row, draw.way)
-        except UserError as error:
-            return error
+        return self._sources[draw.source].attempt(draw.row, draw.way)
 
     def _usable(self, draw: _Draw, made: Sample | UserError) -> Sample:
         source = self._sources[draw.source].source
@@ -149,7 +160,7 @@ class Lane:
             if not self.skipped[source.name]:
                 print(f"{source.name}: the first skipped sample: {made}", file=sys.stderr)
             self.skipped[source.name] += 1
-            made = self._made(_Draw(draw.source, draw.way, next(self._rows[draw.source])))
+            made = self._made(_Draw(draw.source, draw.way, self._row(draw.source)))
         raise UserError(
             f"train: {_IN_A_ROW} samples of {source.name} in a row cannot be used; the last one: {made}"
         )

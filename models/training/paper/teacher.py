@@ -147,4 +147,6 @@ def load_teacher(folder: Path, dtype: torch.dtype) -> Teacher:
         raise UserError(
             f"train: the teacher in {folder} cannot be read ({reason}); fetch {REPOSITORY} again"
         ) from error
-    return Teacher(model.requires_grad_(False), crop).eval()
+    teacher = Teacher(model.requires_grad_(False), crop)
+    teacher.eval()
+    return teacher

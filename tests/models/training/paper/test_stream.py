@@ -114,6 +114,26 @@ def test_a_source_that_always_fails_stops_the_run():
         lane.batch(1)
 
 
+def test_a_decoder_that_breaks_in_its_own_way_costs_one_sample():
+    def breaks(row, way):
+        if row["n"] % 2:
+            raise IndexError("out of the blue")
+        return made(row, way)
+
+    source = SimpleNamespace(name="a", share=1.0, repository="x/a")
+    lane = Lane(0, [Opened(source=source, rows=rows(40), sample=breaks, ways=1)], seed=0)
+    assert len(lane.batch(10)) == 10 and lane.skipped["a"] > 0
+
+
+def test_a_shard_that_cannot_be_read_is_one_sentence():
+    def torn(row):
+        raise OSError("the file is torn")
+
+    lane = Lane(0, [opened("a", 1.0, data=rows(40).map(torn))], seed=0)
+    with pytest.raises(UserError, match="a cannot be read on .the file is torn.*last checkpoint"):
+        lane.batch(1)
+
+
 # --- streams ---
 
 
