@@ -68,6 +68,23 @@ MODELS: Final[Table] = {
         "models.adapters.instruction_editors:MagicBrush",
         "InstructPix2Pix finetuned on MagicBrush",
     ),
+    "ddim-p2p": (
+        "models.adapters.inversion.editors:DdimP2P",
+        "DDIM inversion and Prompt-to-Prompt on Stable Diffusion 1.4",
+    ),
+    "null-text-p2p": (
+        "models.adapters.inversion.editors:NullTextP2P",
+        "null-text inversion and Prompt-to-Prompt on Stable Diffusion 1.4",
+    ),
+    "pnp-inversion-p2p": (
+        "models.adapters.inversion.editors:PnpInversionP2P",
+        "PnP Inversion (direct inversion) and Prompt-to-Prompt on Stable Diffusion 1.4",
+    ),
+    "plug-and-play": (
+        "models.adapters.inversion.editors:PlugAndPlay",
+        "Plug-and-Play on Stable Diffusion 1.5",
+    ),
+    "masactrl": ("models.adapters.inversion.editors:MasaCtrl", "MasaCtrl on Stable Diffusion 1.4"),
     "amused": ("models.adapters.amused:Amused", "aMUSEd, the open reproduction of Muse"),
     "flux-kontext": ("models.adapters.large_editors:FluxKontext", "FLUX.1 Kontext [dev]"),
     "qwen-image-edit": ("models.adapters.large_editors:QwenImageEdit", "Qwen-Image-Edit"),
