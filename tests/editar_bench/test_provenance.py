@@ -39,7 +39,7 @@ def test_a_run_records_what_repeating_it_needs(
     assert record["spec"]["models"] == ["noisy:strength=12"]
     found = record["provenance"]
     assert found["models"]["noisy:strength=12"] == {"settings": {"strength": 12}, "weights": {}}
-    assert found["data"] == {"depth": "data-1"}
+    assert found["data"] == {"depth/dummy": "data-1"}
     assert found["metrics"]["dummy_error"] == 1
     assert found["packages"]["numpy"] and found["hardware"]["cores"] >= 1
     assert found["code"]["version"]

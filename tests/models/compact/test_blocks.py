@@ -36,7 +36,7 @@ def test_one_sequence_under_one_mask(model, groups, training, conditions):
     x = torch.cat([x, x_BLD], 1)
     for layer, (keys, _) in zip(model.layers, seen, strict=True):
         q, k, v = layer.attention.project(layer.attention_norm(x), model.rotary)
-        assert torch.allclose(keys, k, atol=1e-5)
+        assert torch.allclose(keys, k, atol=1e-4)  # of size 10
         y = F.scaled_dot_product_attention(q, k, v, mask)
         x = x + layer.attention.merge(y)
         x = x + layer.feed_forward(layer.ffn_norm(x))
