@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -26,6 +27,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
     def run(page: str, out: Path) -> AppTest:
         monkeypatch.setenv(VARIABLE, str(out))
         monkeypatch.setattr("sys.argv", ["app.py"])
+        # A page becomes the main module; processes that other tests spawn would run it.
+        monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
         return AppTest.from_file(str(HOME / page), default_timeout=30).run()
 
     return run
