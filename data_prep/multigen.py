@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,30 @@ def build_canny(original: Path, folder: Path) -> Path:
     """Write `<folder>/edge/test-….parquet`; conditions are kornia's canny at 512 pixels, as EditAR and ControlNet++."""
     path = paired.split_path(folder, Task.EDGE, "test")
     paired.write_rows(canny_rows(original), path, paired.features())
+    return path
+
+
+def build_edges(
+    original: Path, folder: Path, edges: Callable[[Picture], Picture], name: str
+) -> Path:
+    """Write `<folder>/edge/test-….parquet` from a copy of the canny repository, with edges of another detector.
+
+    Args:
+        original: the copy.
+        folder: the data set's.
+        edges: of a picture (512, 512, 3), white on black, the same shape.
+        name: of the detector, for ids.
+    """
+    path = paired.split_path(folder, Task.EDGE, "test")
+    rows = (
+        common
+        | {
+            "id": common["id"].replace("edge", name),
+            "condition": edges(_decoded(common["target"])),
+        }
+        for _, _, common in _rows(original, Task.EDGE, CANNY)
+    )
+    paired.write_rows(rows, path, paired.features())
     return path
 
 

@@ -141,6 +141,11 @@ TASKS: Final[Table] = {
     "edit/emu-edit": ("tasks.paper:EmuEdit", "3,589 published edits of seven kinds"),
     "depth/multigen-depth": ("tasks.paper:MultiGenDepth", "5,000 published depth maps"),
     "edge/multigen-canny": ("tasks.paper:MultiGenCanny", "5,000 published edge maps"),
+    "edge/multigen-hed": ("tasks.soft_edges:MultiGenHed", "5,000 published pictures, HED edges"),
+    "edge/multigen-lineart": (
+        "tasks.soft_edges:MultiGenLineart",
+        "5,000 published pictures, line drawings",
+    ),
     "segmentation/coco-stuff": ("tasks.paper:CocoStuff", "5,000 published label maps"),
     "segmentation/ade20k": ("tasks.paper:Ade20k", "2,000 published label maps"),
     "depth/photos": ("tasks.photos:PhotosDepth", "depth maps of one's own photos"),
@@ -220,6 +225,18 @@ _METRIC_FILES: Final[Mapping[str, Mapping[str, str]]] = {
         "canny_ms_ssim_opencv": "CannyMsSsimOpenCv",
         "canny_psnr": "CannyPsnr",
         "clean_canny_f1": "CleanCannyF1",
+    },
+    "seg_networks": {
+        "seg_ade": "SegAde",
+        "seg_ade_shifted": "SegAdeShifted",
+        "seg_coco": "SegCoco",
+        "seg_coco_present": "SegCocoPresent",
+    },
+    "soft_edges_published": {
+        "hed_ms_ssim": "HedMsSsim",
+        "hed_ms_ssim_x1": "HedMsSsimX1",
+        "lineart_ms_ssim": "LineartMsSsim",
+        "lineart_ms_ssim_x1": "LineartMsSsimX1",
     },
     "inception_distance": {"fid": "Fid", "fid_mean4": "FidMean4", "kid": "Kid"},
     "edit_reference": {

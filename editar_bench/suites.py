@@ -76,7 +76,13 @@ SUITES = {
     "paper": Suite(
         name="paper",
         datasets=("pie-bench", "multigen-depth", "multigen-canny", "coco-stuff", "ade20k"),
-        on_request=("magicbrush-all-turns", "emu-edit", "photos"),
+        on_request=(
+            "magicbrush-all-turns",
+            "emu-edit",
+            "multigen-hed",
+            "multigen-lineart",
+            "photos",
+        ),
         models=(
             "editar",
             "controlnet",
@@ -97,6 +103,8 @@ SUITES = {
             "ade20k": "tasks.paper:Ade20k.place",
             "magicbrush-all-turns": "tasks.paper:MagicBrushEdit.place",
             "emu-edit": "tasks.paper:EmuEdit.place",
+            "multigen-hed": "tasks.soft_edges:MultiGenHed.place",
+            "multigen-lineart": "tasks.soft_edges:MultiGenLineart.place",
             "photos": "tasks.photos:PhotosCanny.place",
         },
     ),

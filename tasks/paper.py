@@ -18,7 +18,7 @@ from editar_bench.contracts import Missing
 from editar_bench.types import Example, Task
 from tasks._scenes import data_folder
 
-_PICTURES = ("fid", "fid_mean4", "kid", "clip_b16")
+PICTURES = ("fid", "fid_mean4", "kid", "clip_b16")
 _PIE = ("pie_structure", "pie_psnr", "pie_lpips", "pie_mse", "pie_ssim")
 
 
@@ -141,7 +141,7 @@ class MultiGenDepth(PaperTask):
         "depth_rmse_max",
         "depth_rmse_max512",
         "clean_depth_aligned",
-        *_PICTURES,
+        *PICTURES,
     )
 
 
@@ -158,7 +158,7 @@ class MultiGenCanny(PaperTask):
         "canny_ms_ssim_opencv",
         "canny_psnr",
         "clean_canny_f1",
-        *_PICTURES,
+        *PICTURES,
     )
 
 
@@ -167,7 +167,7 @@ class CocoStuff(PaperTask):
 
     task, dataset, build = Task.SEGMENTATION, "coco-stuff", coco_stuff.build
     source = coco_stuff.SOURCE
-    metrics = _PICTURES
+    metrics = ("seg_coco", "seg_coco_present", *PICTURES)
 
 
 class Ade20k(PaperTask):
@@ -175,4 +175,4 @@ class Ade20k(PaperTask):
 
     task, dataset, build = Task.SEGMENTATION, "ade20k", ade20k.build
     source = ade20k.SOURCE
-    metrics = _PICTURES
+    metrics = ("seg_ade", "seg_ade_shifted", *PICTURES)

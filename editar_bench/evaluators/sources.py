@@ -31,6 +31,16 @@ class Source:
     url: str = ""
 
 
+_OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5"
+_DEEPLAB = (
+    f"{_OPENMMLAB}/deeplabv3/deeplabv3_r101-d8_512x512_4x4_320k_coco-stuff164k/"
+    "deeplabv3_r101-d8_512x512_4x4_320k_coco-stuff164k_20210709_155402-3cbca14d.pth"
+)
+_MASK2FORMER = (
+    f"{_OPENMMLAB}/mask2former/mask2former_swin-l-in22k-384x384-pre_8xb2-160k_ade20k-640x640/"
+    "mask2former_swin-l-in22k-384x384-pre_8xb2-160k_ade20k-640x640_20221203_235933-7120c214.pth"
+)
+
 SOURCES = {
     "clip-L14": Source(
         loader="openai_clip:OpenaiClip", hub="openai/clip-vit-large-patch14", megabytes=1711
@@ -60,6 +70,30 @@ SOURCES = {
         files=("squeezenet1_1-b8a52dc0.pth",),
         url="https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
         megabytes=5,
+    ),
+    "deeplab-coco": Source(
+        loader="deeplab:DeepLabV3",
+        files=(_DEEPLAB.rpartition("/")[2],),
+        url=_DEEPLAB,
+        megabytes=349,
+    ),
+    "mask2former-ade": Source(
+        loader="mask2former:Mask2Former",
+        files=(_MASK2FORMER.rpartition("/")[2],),
+        url=_MASK2FORMER,
+        megabytes=866,
+    ),
+    "hed": Source(
+        loader="soft_edges:HedEdges",
+        files=("ControlNetHED.pth",),
+        url="https://huggingface.co/lllyasviel/Annotators/resolve/main/ControlNetHED.pth",
+        megabytes=29,
+    ),
+    "lineart": Source(
+        loader="soft_edges:LineDrawing",
+        files=("model.pth",),
+        url="https://huggingface.co/spaces/awacke1/Image-to-Line-Drawings/resolve/main/model.pth",
+        megabytes=17,
     ),
     "dpt-large": Source(loader="dpt:DptDepth", hub="Intel/dpt-large", megabytes=1369),
     "inception": Source(
