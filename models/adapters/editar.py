@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from editar_bench.contracts import Context
+from editar_bench.contracts import Context, Footprint
 from editar_bench.types import Capability, Example, Generation, Settings, Task
 from models.adapters import codec_released
 from models.adapters.budgets import training_cost
@@ -18,6 +18,7 @@ from models.adapters.common import (
     everywhere,
     generations,
     number,
+    one_of,
     quiet,
     whole,
 )
@@ -36,6 +37,7 @@ from models.weights_manifest import WEIGHTS, checked
 
 if TYPE_CHECKING:
     from models.editar.pipeline import EditAR
+    from models.editar.precision import Precision
 
 # Chosen on the validation split (32 samples a task) among guidance 1, 1.5, 2, 3 and temperature 0.1 to 1
 # (published: 3.0 and 1.0): colder draws lose the objects, more guidance costs exactness.
@@ -117,7 +119,8 @@ class Editar:
 
     `weights`, `codec` and `text` are local copies (a file each, a folder for the text encoder) or
     names of repositories on the Hugging Face hub. Conditions must be square; they are scaled to
-    512, and the pictures back.
+    512, and the pictures back. `weight_type` (full, int8 or fp8) and `cache_type` (full or fp8) say
+    what sampling reads at every step: fewer bits are quicker on a GPU and not quite the same model.
     """
 
     name = "editar"
@@ -135,8 +138,19 @@ class Editar:
         temperature: float = RELEASED_TEMPERATURE,
         top_k: int = TOP_K,
         top_p: float = TOP_P,
+        weight_type: str = "full",
+        cache_type: str = "full",
     ) -> None:
-        self.settings = _settings(guidance, temperature, top_k, top_p)
+        self._sampling = _settings(guidance, temperature, top_k, top_p)
+        self._types = (
+            one_of("weight_type", weight_type, ("full", "int8", "fp8")),
+            one_of("cache_type", cache_type, ("full", "fp8")),
+        )
+        self.settings = {
+            **self._sampling,
+            "weight_type": weight_type,
+            "cache_type": cache_type,
+        }
         self.ceiling = codec_released.label_for(codec)
         self._files = (
             find_weights(TRANSFORMER, weights),
@@ -157,13 +171,21 @@ class Editar:
             fetch_text_encoder(text),
         ]
 
+    def footprint(self, device: str) -> Footprint:
+        """Memory of the networks and of each picture."""
+        from models.editar.footprint import released_footprint
+
+        return released_footprint(device, self._precision())
+
     def setup(self, context: Context) -> None:
         """Load the three networks; transformer and text encoder in bfloat16 where a GPU runs them, as published."""
         import torch
 
         from models.editar.pipeline import EditAR
+        from models.editar.precision import check_device
 
         device = torch.device(context.device)
+        check_device(self._precision(), device)
         if self._editar is None or self._editar.device != device:
             dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
             with quiet():
@@ -181,10 +203,16 @@ class Editar:
             [fit(example.condition, side) for example in batch],
             [prompt_for(example.task, example.prompt) for example in batch],
             seeds,
-            **self.settings,
+            **self._sampling,
+            precision=self._precision(),
         )
         sizes = [len(example.condition) for example in batch]
         return generations([fit(p, size) for p, size in zip(pictures, sizes, strict=True)], started)
+
+    def _precision(self) -> Precision:
+        from models.editar.precision import Precision
+
+        return Precision(*self._types)
 
 
 def _settings(guidance: float, temperature: float, top_k: int, top_p: float) -> Settings:

@@ -16,9 +16,13 @@ from models.editar import released
 from models.editar.checkpoint import load_codec, load_transformer
 from models.editar.codec import Codec
 from models.editar.pictures import to_pictures, to_tensor
+from models.editar.precision import Precision
 from models.editar.sampler import SamplerSettings, sample, uniforms_for
 from models.editar.text import TextEncoder, load_text_encoder
 from models.editar.transformer import Transformer
+
+# What the codec handles at once: its feature maps would take more memory than the transformer's cache.
+CODEC_PIXELS = 2**20
 
 
 @dataclass(slots=True)
@@ -89,6 +93,7 @@ class EditAR:
         temperature: float = 1.0,
         top_k: int = 1000,
         top_p: float = 1.0,
+        precision: Precision | None = None,
     ) -> list[Picture]:
         """Make one picture for each condition picture, prompt (template included) and seed."""
         side = self.codec.config.image_size
@@ -101,11 +106,20 @@ class EditAR:
         settings = SamplerSettings(
             guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p
         )
-        condition_codes = self.codec.encode(to_tensor(conditions, self.device))
+        pieces = max(1, CODEC_PIXELS // side**2)
+        condition_codes = torch.cat(
+            [
+                self.codec.encode(to_tensor(conditions[i : i + pieces], self.device))
+                for i in range(0, len(conditions), pieces)
+            ]
+        )
         uniforms = uniforms_for(seeds, condition_codes.shape[1])
         features = self.text.encode(prompts, self.device)
-        codes = sample(self.transformer, features, condition_codes, settings, uniforms)
-        return to_pictures(self.codec.decode(codes))
+        codes = sample(
+            self.transformer, features, condition_codes, settings, uniforms, precision
+        )
+        parts = [to_pictures(self.codec.decode(part)) for part in codes.split(pieces)]
+        return [picture for part in parts for picture in part]
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from models.editar.racing import head_starts, keys_of
 from models.editar.rotary import rotate
 from models.editar.sampler import SamplerSettings
 from models.editar.transformer import Block, Transformer
@@ -26,12 +27,12 @@ def multinomial(probabilities_BV: Tensor, index: int) -> Tensor:
 
 
 def by_uniforms(uniforms_BN: Tensor) -> Draw:
-    """Inverse of the cumulative distribution at given numbers, so that two samplers can be compared."""
+    """Who wins the race at given numbers, so that two samplers can be compared."""
+    keys_BN = keys_of(uniforms_BN)
 
     def draw(probabilities_BV: Tensor, index: int) -> Tensor:
-        mass_BV = probabilities_BV.double().cumsum(-1)
-        at_B1 = uniforms_BN[:, index : index + 1].double() * mass_BV[:, -1:]
-        return torch.searchsorted(mass_BV, at_B1, right=True)
+        ahead_BV = head_starts(keys_BN[:, index], probabilities_BV.shape[-1])
+        return (probabilities_BV.log() + ahead_BV).argmax(-1, keepdim=True)
 
     return draw
 

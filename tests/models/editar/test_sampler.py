@@ -14,7 +14,9 @@ from models.editar import sampler
 from models.editar.choosing import choose, draw, keep_top_k, keep_top_p
 from models.editar.config import TransformerConfig
 from models.editar.decoding import Decoder
-from models.editar.sampler import SamplerSettings, decoder_for, right_guesses, sample, uniforms_for
+from models.editar.precision import Precision
+from models.editar.racing import head_starts, keys_of, race
+from models.editar.sampler import SamplerSettings, passes_for, right_guesses, sample, uniforms_for
 from models.editar.transformer import Transformer
 from tests.benchmarks import sampler_plain
 
@@ -28,13 +30,13 @@ def inputs(golden):
 @torch.no_grad()
 def without_cache(model, text, condition, settings, uniforms):
     """The same sampling by full forward passes: the reference for the cached one."""
-    codes = torch.zeros_like(condition)
+    codes, keys = torch.zeros_like(condition), keys_of(uniforms)
     keep = torch.zeros(len(text), dtype=torch.bool)
     for i in range(codes.shape[1]):
         logits, _ = model.forward_train(text, condition, codes, keep, keep)
         null, _ = model.forward_train(text, condition, codes, ~keep, keep)
         guided = null[:, i] + settings.guidance * (logits[:, i] - null[:, i])
-        codes[:, i] = choose(guided, settings, uniforms[:, i : i + 1].double())
+        codes[:, i] = race(guided, head_starts(keys[:, i], guided.shape[-1]), settings)
     return codes
 
 
@@ -96,7 +98,7 @@ def test_drawn_codes_are_those_of_the_published_sampler(guidance, window, batch,
 
 
 def test_any_guess_gives_the_same_codes(transformer, golden, monkeypatch):
-    """Guesses come from the source picture; here all of them are right, then all of them wrong."""
+    """Guesses come from the source and from above; here all of them are right, then all of them wrong."""
     text, condition = inputs(golden)
     uniforms = uniforms_for([1, 2, 3], 16)
     made = sample(transformer, text, condition, SETTINGS, uniforms)
@@ -105,7 +107,11 @@ def test_any_guess_gives_the_same_codes(transformer, golden, monkeypatch):
     count = sampler.right_guesses
     monkeypatch.setattr(sampler, "right_guesses", lambda *a: passes.append(1) or count(*a))
     for guesses, least, most in ((made, 2, 2), ((made + 1) % 256, 3, 15)):
-        monkeypatch.setattr(sampler, "first_guesses", lambda _, guesses=guesses: guesses.clone())
+        padded = torch.nn.functional.pad(guesses, (0, 4))
+        monkeypatch.setattr(sampler, "first_guesses", lambda _, guesses=guesses: guesses)
+        monkeypatch.setattr(
+            sampler, "guesses_below", lambda s, p, below, d, padded=padded: padded.gather(1, below)
+        )
         passes.clear()
         assert torch.equal(sample(transformer, text, condition, SETTINGS, uniforms), made)
         assert least <= len(passes) <= most
@@ -160,21 +166,24 @@ def test_a_decoder_is_used_again_and_never_out_of_date():
         made = sample(model, text, codes, settings)
         return torch.equal(made, sampler_plain.generate(model, text, codes, settings))
 
+    def kept():
+        return passes_for(model, 2, settings, Precision())
+
     assert agrees(2)
-    kept = decoder_for(model, 2, 2)
-    assert agrees(2) and decoder_for(model, 2, 2) is kept
+    first = kept()
+    assert agrees(2) and kept() is first
     with torch.no_grad():  # as an optimizer does
         for parameter in model.parameters():
             parameter.mul_(1.5)
-    assert agrees(2) and decoder_for(model, 2, 2) is kept
+    assert agrees(2) and kept() is first
     model.load_state_dict(tiny(vocab_size=50, side=4).state_dict(), assign=True)
-    assert agrees(2) and decoder_for(model, 2, 2) is not kept
+    assert agrees(2) and kept() is not first
     assert agrees(3)
 
 
 def test_a_decoder_lives_no_longer_than_its_model():
     model = tiny()
-    decoder_for(model, 1, 2)
+    passes_for(model, 1, SamplerSettings(), Precision())
     gone = weakref.ref(model)
     del model
     gc.collect()
