@@ -24,6 +24,13 @@ from editar_bench.errors import UserError
 from editar_bench.types import Task
 from tests.data_prep.making import decoded, picture_bytes
 from tests.data_prep.networks import save_depth_network, save_segmenter
+from tests.editar_bench.test_cli import call
+
+
+@pytest.fixture(autouse=True)
+def in_process(monkeypatch):
+    """Worker processes have a test of their own; each loads torch, which takes seconds."""
+    monkeypatch.setattr(building, "in_order", lambda make, paths, **how: map(make, paths))
 
 
 @pytest.fixture
@@ -199,6 +206,24 @@ def test_worker_processes_hand_photos_back_in_order(folder):
     assert np.array_equal(decoded(first.target), decoded(picture_bytes(2, kind="PNG")))
     assert second.target and not second.edges and second.pixels is None
     assert not third.target and "cannot be read" in third.reason
+
+
+def test_the_command_makes_a_data_set_that_a_run_reads(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDITAR_BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("EDITAR_BENCH_WEIGHTS", str(tmp_path / "none"))
+    command = ("prepare", "--from-images", str(folder), "--conditions", "canny")
+    code, text, err = call(*command)
+    assert code == 0 and "data    edge/photos: 2 pairs, fingerprint" in text
+    assert "3 photo(s) left out" in err and "photos/skipped.csv" in err
+    out = str(tmp_path / "out")
+    run = ("run", "--dataset", "photos", "--task", "edge", "--model", "oracle", "--device", "cpu")
+    code, text, _ = call(*run, "--out", out)
+    assert code == 1 and "2/2" in text  # FID has no network here; edges need none
+    rows = json.loads(
+        call("report", "--out", out, "--metric", "canny_ms_ssim", "--format", "json")[1]
+    )
+    assert [(r["suite"], r["value"], r["n"]) for r in rows] == [("paper", 1.0, 2)]
+    assert call(*command[:-1], "cany")[2].count("did you mean canny?") == 1
 
 
 # --- rows on demand ---
