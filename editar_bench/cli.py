@@ -11,6 +11,7 @@ import typer.core
 
 from editar_bench.commands import (
     doctor,
+    judge,
     leaderboard,
     ls,
     overlap,
@@ -116,6 +117,7 @@ app.command("run")(run.run)
 app.command("ls")(ls.ls)
 app.command("prepare")(prepare.prepare)
 app.command("score")(score.score)
+app.command("judge")(judge.judge)
 app.command("overlap")(overlap.overlap)
 app.command("report")(report.report)
 app.command("leaderboard")(leaderboard.leaderboard)

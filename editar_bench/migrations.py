@@ -11,7 +11,7 @@ from editar_bench.schema import TABLES, VIEWS, Table
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _BOOKKEEPING: Final = (
     "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)",
@@ -23,6 +23,11 @@ MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
     1: (
         "ALTER TABLE output ADD COLUMN machine VARCHAR",
         "ALTER TABLE aggregate ADD COLUMN gap_reason VARCHAR",
+    ),
+    2: (
+        "CREATE TABLE IF NOT EXISTS judge_reply (output_id VARCHAR, prompt_hash VARCHAR, judge VARCHAR, "
+        "repeat BIGINT, run_id VARCHAR, snapshot VARCHAR, status VARCHAR, reason VARCHAR, reply VARCHAR, "
+        "raw VARCHAR, prompt_tokens BIGINT, completion_tokens BIGINT, created_at TIMESTAMP)",
     ),
 }
 

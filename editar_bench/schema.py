@@ -130,6 +130,28 @@ TABLES: Final[tuple[Table, ...]] = (
         ),
     ),
     Table(
+        name="judge_reply",
+        keys=4,
+        columns=(
+            ("output_id", "VARCHAR"),
+            (
+                "prompt_hash",
+                "VARCHAR",
+            ),  # of the question's sentences; the run's spec has them in full
+            ("judge", "VARCHAR"),  # the model that was asked
+            ("repeat", "BIGINT"),  # the same question may be asked several times
+            ("run_id", "VARCHAR"),
+            ("snapshot", "VARCHAR"),  # the model that answered
+            ("status", "VARCHAR"),  # ok | failed
+            ("reason", "VARCHAR"),
+            ("reply", "VARCHAR"),  # the text
+            ("raw", "VARCHAR"),  # the whole answer
+            ("prompt_tokens", "BIGINT"),
+            ("completion_tokens", "BIGINT"),
+            ("created_at", "TIMESTAMP"),
+        ),
+    ),
+    Table(
         name="aggregate",
         keys=8,
         columns=(

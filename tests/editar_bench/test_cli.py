@@ -44,7 +44,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "ls", "prepare", "score", "report", "leaderboard", "doctor"]
+    "command",
+    ["run", "ls", "prepare", "score", "judge", "overlap", "report", "leaderboard", "doctor"],
 )
 def test_every_command_teaches(command: str) -> None:
     code, out, _ = call(command, "--help")

@@ -1,0 +1,283 @@
+"""A judgement from end to end, against an endpoint on this machine."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from editar_bench.errors import UserError
+from editar_bench.judging import endpoint as calls
+from editar_bench.judging.driver import judge as run_judge
+from editar_bench.judging.endpoint import Endpoint
+from editar_bench.judging.forms import FORMS, QUALITY, SEMANTICS
+from editar_bench.judging.work import Job
+from editar_bench.pictures import picture_path, write_picture
+from editar_bench.progress import Silent
+from editar_bench.store import Reader, RunRecord, Store, now, output_id, write_part
+from tests.editar_bench.judging.fake_judge import FakeJudge, scores, serve
+from tests.editar_bench.test_cli import call
+
+MODELS = ("editar", "ip2p:guidance=2,steps=5")
+KINDS = ("add object", "add object", "change color", "change color")
+
+
+def picture(out: Path, seed: int) -> str:
+    pixels = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    name = write_picture(out / "pictures", pixels)
+    return picture_path(out / "pictures", name).relative_to(out).as_posix()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Four edits of two models, as runs leave them."""
+    folder = tmp_path / "results"
+    with Store.open(folder) as store:
+        run_id = store.begin_run(RunRecord(suite="paper", dataset="d", spec={}, provenance={}))
+        for i, kind in enumerate(KINDS):
+            base = {
+                "task": "edit",
+                "dataset": "d",
+                "dataset_fingerprint": "f",
+                "sample_id": f"s{i}",
+            }
+            sample = {
+                "suite": "paper",
+                "position": i,
+                "prompt": f"edit number {i}",
+                "category": kind,
+            }
+            pictures = {"condition_path": picture(folder, i), "slices": []}
+            write_part(folder, "sample", [base | sample | pictures])
+            for j, model in enumerate(MODELS):
+                key = output_id(f"key{j}", "edit", "d", "f", f"s{i}", 0, 1, "h")
+                row = {"output_id": key, "model": model, "model_key": f"key{j}", "kind": "measured"}
+                path = picture(folder, 10 + 10 * j + i)
+                row |= {"repeat": 0, "seed": 1, "status": "ok", "path": path, "created_at": now()}
+                write_part(folder, "output", [base | row | {"suite": "paper", "run_id": run_id}])
+        store.finish_run(run_id, "finished", "")
+    return folder
+
+
+def job(form: str = "viescore", models: tuple[str, ...] = MODELS, **more: Any) -> Job:
+    return Job(dataset="d", models=models, form=FORMS[form], judge="judge", **more)
+
+
+def judged(out: Path, server: FakeJudge, what: Job) -> Any:
+    asked = Endpoint(server.url, "judge", "secret", sleep=lambda seconds: None)
+    return run_judge(out, what, asked, Silent())
+
+
+def marks(text: str, pictures: list[bytes]) -> tuple[int, str]:
+    """Quality 9 and 4; semantics by the number of the edit."""
+    if len(pictures) == 1:
+        return 200, scores(9, 4)
+    number = int(text.partition("edit number ")[2][0])
+    return 200, scores(number, 9)
+
+
+def replies(out: Path) -> list[dict[str, Any]]:
+    frame = Reader(out).frame("SELECT * FROM judge_reply ORDER BY ALL")
+    return frame.to_dict("records")  # type: ignore[return-value]
+
+
+def test_values_intervals_and_everything_that_was_said_are_stored(out: Path) -> None:
+    with serve(FakeJudge(marks)) as server:
+        verdict = judged(out, server, job())
+    assert len(server.requests) == 2 * 4 * 2 and not verdict.failed
+    assert {request["path"] for request in server.requests} == {"/v1/chat/completions"}
+    assert server.headers[0]["Authorization"] == "Bearer secret"
+    rows = Reader(out).details()
+    rows = rows[(rows["slice"] == "") & (rows["model"] == "editar")].set_index("metric")
+    assert rows.loc["viescore_semantics", "value"] == pytest.approx((0 + 1 + 2 + 3) / 4)
+    assert rows.loc["viescore_quality", "value"] == 4
+    roots = [(n * 4) ** 0.5 for n in range(4)]
+    assert rows.loc["viescore_overall", "value"] == pytest.approx(sum(roots) / 4)
+    assert rows.loc["viescore_overall", "ci_low"] < sum(roots) / 4
+    protocol = FORMS["viescore"].protocol("judge-2025-01-01")
+    assert set(rows["protocol"]) == {protocol} and set(rows["n"]) == {4}
+    said = replies(out)
+    assert len(said) == 16 and {r["snapshot"] for r in said} == {"judge-2025-01-01"}
+    assert {r["prompt_hash"] for r in said} == {SEMANTICS.hash, QUALITY.hash}
+    assert json.loads(said[0]["raw"])["usage"]["prompt_tokens"] == said[0]["prompt_tokens"] == 700
+    record = Reader(out).run_record(verdict.run_id)
+    assert record["spec"]["questions"]["quality"]["text"] == QUALITY.text
+    assert "secret" not in json.dumps(record, default=str)
+    slices = Reader(out).slices(model="editar", metric="viescore_semantics").set_index("slice")
+    assert slices.loc["add object", "value"] == 0.5
+
+
+def test_pictures_go_out_in_the_order_of_the_question(out: Path) -> None:
+    seen: list[tuple[str, list[bytes]]] = []
+    lock = threading.Lock()
+
+    def note(text: str, pictures: list[bytes]) -> tuple[int, str]:
+        with lock:
+            seen.append((text, pictures))
+        return marks(text, pictures)
+
+    with serve(FakeJudge(note)) as server:
+        judged(out, server, job(models=("editar",), limit=1))
+    assert sorted(len(pictures) for _, pictures in seen) == [1, 2]
+    (two,) = [pictures for _, pictures in seen if len(pictures) == 2]
+    assert two == [(out / picture(out, 0)).read_bytes(), (out / picture(out, 10)).read_bytes()]
+
+
+def test_gedit_is_the_mean_of_groups_and_shares_the_answers(out: Path) -> None:
+    def uneven(text: str, pictures: list[bytes]) -> tuple[int, str]:
+        return 200, scores(9, 9) if len(pictures) == 1 or "number 3" not in text else scores(1, 1)
+
+    with serve(FakeJudge(uneven)) as server:
+        judged(out, server, job(models=("editar",)))
+        asked = len(server.requests)
+        verdict = judged(out, server, job("gedit", models=("editar",)))
+        assert len(server.requests) == asked  # the same sentences about the same pictures
+    (whole,) = [r for r in verdict.aggregates if r.metric == "gedit_semantics" and not r.slice]
+    assert whole.value == pytest.approx((9 + 5) / 2) and whole.n == 4
+
+
+def test_failed_calls_are_a_state_and_never_zero_and_are_asked_again(out: Path) -> None:
+    broken = True
+
+    def moody(text: str, pictures: list[bytes]) -> tuple[int, Any]:
+        if broken and "number 1" in text:
+            return 400, {"error": {"message": "content filter"}}
+        if broken and "number 2" in text:
+            return 200, "I would rather not."
+        return 200, scores(8, 8)
+
+    with serve(FakeJudge(moody)) as server:
+        verdict = judged(out, server, job(models=("editar",)))
+        assert verdict.failed == 2
+        details = Reader(out).details(model="editar", metric="viescore_overall")
+        (row,) = details[details["slice"] == ""].to_dict("records")
+        assert (row["value"], row["n"], row["n_expected"], row["status"]) == (8, 2, 4, "partial")
+        assert row["reason"].startswith("2 calls failed, first: ")
+        bad = {r["reason"] for r in replies(out) if r["status"] == "failed"}
+        assert len(bad) == 2 and any("content filter" in reason for reason in bad)
+        assert any(r["reply"] == "I would rather not." for r in replies(out))
+        broken, before = False, len(server.requests)
+        verdict = judged(out, server, job(models=("editar",)))
+        assert len(server.requests) - before == 2 and not verdict.failed
+    details = Reader(out).details(model="editar", metric="viescore_overall")
+    assert list(details[details["slice"] == ""]["n"]) == [4]
+
+
+def test_two_snapshots_are_two_protocols(out: Path) -> None:
+    server = FakeJudge(lambda text, pictures: (200, scores(8, 8)))
+    with serve(server):
+        judged(out, server, job(models=("editar",), limit=2))
+        server.snapshot = "judge-2025-06-30"
+        verdict = judged(out, server, job(models=("editar",)))
+    counts = {
+        r.protocol: r.n
+        for r in verdict.aggregates
+        if r.metric == "viescore_overall" and not r.slice
+    }
+    form = FORMS["viescore"]
+    assert counts == {form.protocol("judge-2025-01-01"): 2, form.protocol("judge-2025-06-30"): 2}
+
+
+def test_repeats_are_averaged_before_the_mean(out: Path) -> None:
+    counter = iter(range(100))
+    lock = threading.Lock()
+
+    def alternating(text: str, pictures: list[bytes]) -> tuple[int, str]:
+        with lock:
+            return 200, scores(*([1 + next(counter) % 2 * 4] * 3))
+
+    with serve(FakeJudge(alternating)) as server:
+        verdict = judged(out, server, job("imgedit", models=("editar",), limit=1, repeats=2))
+    assert len(server.requests) == 2
+    (whole,) = [r for r in verdict.aggregates if not r.slice]
+    assert (whole.value, whole.n) == (3, 1)
+
+
+# --- the endpoint ---
+
+
+def test_a_busy_endpoint_is_asked_again_and_a_refusing_one_is_not() -> None:
+    answers = iter([(429, {}), (503, {}), (200, scores(1, 2))])
+    with serve(FakeJudge(lambda text, pictures: next(answers))) as server:
+        waits: list[float] = []
+        reply = Endpoint(server.url, "m", sleep=waits.append).ask("s", "t", [b"png"])
+        assert reply.text == scores(1, 2) and waits == [0.0, 4.0]
+    with serve(FakeJudge(lambda text, pictures: (401, {"error": "no key"}))) as server:
+        reply = Endpoint(server.url, "m").ask("s", "t", [])
+        assert "401" in reply.reason and "no key" in reply.raw and len(server.requests) == 1
+
+
+def test_an_endpoint_that_stays_busy_or_away_is_a_failed_call() -> None:
+    with serve(FakeJudge(lambda text, pictures: (500, {}))) as server:
+        reply = Endpoint(server.url, "m", sleep=lambda seconds: None).ask("s", "t", [])
+        assert len(server.requests) == calls.TRIES and not reply.text and "500" in reply.reason
+    reply = Endpoint("http://127.0.0.1:9", "m", sleep=lambda seconds: None).ask("s", "t", [])
+    assert "cannot be reached" in reply.reason and not reply.text
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ("<html>", "no chat completion"),
+        ('{"choices": []}', "no chat completion"),
+        (
+            '{"choices": [{"message": {"content": null, "refusal": "no faces"}}]}',
+            "refused: no faces",
+        ),
+        ('{"choices": [{"message": {"content": ""}}]}', "refused: empty"),
+    ],
+)
+def test_answers_without_a_text_are_failed_calls(raw: str, words: str) -> None:
+    reply = calls.read_answer(raw)
+    assert not reply.text and words in reply.reason and reply.raw == raw
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "api.openai.com/v1", ""])
+def test_only_web_addresses_are_asked(url: str) -> None:
+    with pytest.raises(UserError, match="--endpoint is"):
+        Endpoint(url, "m")
+
+
+# --- the command ---
+
+
+def test_the_command_says_the_price_first_and_sends_nothing_without_yes(out: Path) -> None:
+    command = ("judge", "--model", ",".join(MODELS), "--judge", "judge", "--dataset", "d")
+    with serve(FakeJudge(marks)) as server:
+        where = ("--endpoint", server.url, "--out", str(out))
+        price = ("--price-in", "2.5", "--price-out", "10")
+        code, text, _ = call(*command, *where, *price)
+        assert code == 0 and not server.requests
+        assert "8 pictures, 16 calls of judge are open: about" in text
+        assert "dollars (an estimate)" in text and "Nothing was sent" in text
+        code, text, _ = call(*command, *where, "--yes")
+        assert code == 0 and len(server.requests) == 16
+        assert "ip2p:guidance=2,steps=5  viescore_quality  4 [4, 4]  n 4/4" in text
+        assert "0 calls of judge are open" in call(*command, *where)[1]
+
+
+def test_the_command_fails_when_calls_fail(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_WAITS", (0.0,))
+    with serve(FakeJudge(lambda text, pictures: (500, {}))) as server:
+        command = ("judge", "--model", "editar", "--judge", "j", "--dataset", "d", "--yes")
+        code, text, err = call(*command, "--endpoint", server.url, "--out", str(out))
+    assert code == 1 and "8 call(s) failed, first: the endpoint answered 500" in err
+    assert Reader(out).details(model="editar").empty  # no score, and no zero
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model", "nobody"), "no edited pictures of 'nobody' on d; there are: editar"),
+        (("--model", "editar", "--form", "viescor"), "did you mean viescore?"),
+        (("--model", "editar", "--limit", "0"), "--limit is 0"),
+        (("--model", ","), "--model is empty"),
+    ],
+)
+def test_mistakes_are_one_sentence(out: Path, arguments: tuple[str, ...], words: str) -> None:
+    code, text, err = call("judge", "--judge", "j", "--dataset", "d", "--out", str(out), *arguments)
+    assert code == 2 and words in err and not text
