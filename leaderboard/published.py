@@ -27,6 +27,11 @@ SAME_MODEL = {
     "ControlNet++": "controlnet-plus-plus",
     "T2I-Adapter (SD1.5)": "t2i-adapter",
     "OmniGen": "omnigen",
+    "DDIM + P2P": "ddim-p2p",
+    "Null-text + P2P": "null-text-p2p",
+    "PnP Inversion + P2P": "pnp-inversion-p2p",
+    "DDIM + Plug-and-Play": "plug-and-play",
+    "DDIM + MasaCtrl": "masactrl",
     "real images": "oracle",
 }
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from editar_bench.judging.driver import mean_of_groups
 from editar_bench.judging.forms import EDIT, FORMS, QUALITY, SEMANTICS, read_marks
+from editar_bench.judging.grading import mean_of_groups
 from editar_bench.judging.price import estimate, picture_tokens
 
 
