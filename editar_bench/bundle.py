@@ -11,16 +11,18 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from editar_bench.errors import UserError
 from editar_bench.parts import disk_errors
 
 INDEX: Final = "bundle.json"
+_PIECE: Final = 2**20  # bytes read at once
 _INDEX_LIMIT: Final = 4 * 2**20  # bytes; a real one has a few kilobytes
 
 Places = Mapping[str, Path]  # name in the bundle -> folder on this machine
@@ -33,21 +35,22 @@ def write_bundle(path: Path, suite: str, places: Places) -> int:
         UserError: the file cannot be written, or a file of the places changes meanwhile.
     """
     files = {name: file for name, file in _files(places)}
-    sums = {name: _sha256(file.read_bytes()) for name, file in files.items()}
+    sums = {name: _file_sum(file) for name, file in files.items()}
     index = json.dumps({"suite": suite, "sha256": sums}, indent=1).encode()
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with tarfile.open(aside, "w") as tar:
-                _add(tar, INDEX, index)
+                _add(tar, INDEX, io.BytesIO(index), len(index))
                 for name, file in files.items():
-                    content = file.read_bytes()
-                    if _sha256(content) != sums[name]:
+                    with file.open("rb") as content:
+                        total = _Summed(content)
+                        _add(tar, name, total, file.stat().st_size)
+                    if total.hexdigest() != sums[name]:
                         raise UserError(
                             f"{file} changed while the bundle was written; run it again."
                         )
-                    _add(tar, name, content)
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
@@ -64,13 +67,16 @@ def unpack_bundle(path: Path, suite: str, places: Places) -> int:
     with _opened(path) as tar:
         sums = _checksums(tar, path, suite)
         targets = {name: _target(path, name, places) for name in sums}
-        found = {name for name, _ in _members(tar, path, sums)}
+        found = set()
+        for name, content in _members(tar, path, sums):
+            content.drain()
+            found.add(name)
         if missing := sorted(sums.keys() - found):
             raise UserError(f"{path} lacks {missing[0]}; copy the bundle again.")
         there = {name for name, target in targets.items() if _is_there(target, sums[name])}
         for name, content in _members(tar, path, sums):
             if name not in there:
-                _write(targets[name], content)
+                _write(targets[name], content, sums[name])
     return len(sums) - len(there)
 
 
@@ -83,10 +89,10 @@ def _files(places: Places) -> Iterator[tuple[str, Path]]:
                 yield f"{place}/{relative.as_posix()}", file
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+def _add(tar: tarfile.TarFile, name: str, content: Any, size: int) -> None:
     member = tarfile.TarInfo(name)  # no owner, no time: equal files make equal bundles
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
+    member.size = size
+    tar.addfile(member, content)
 
 
 @contextmanager
@@ -120,17 +126,20 @@ def _checksums(tar: tarfile.TarFile, path: Path, suite: str) -> dict[str, str]:
 
 def _members(
     tar: tarfile.TarFile, path: Path, sums: Mapping[str, str]
-) -> Iterator[tuple[str, bytes]]:
-    """Every file after the index, checked; links, devices, sparse files and unlisted names are refused."""
+) -> Iterator[tuple[str, _Summed]]:
+    """Every file after the index, to be read to its end, when it is checked.
+
+    Links, devices, sparse files and unlisted names are refused.
+    """
     for member in tar.getmembers()[1:]:
         if not member.isreg() or member.issparse() or member.name not in sums:
             raise UserError(
                 f"{path} holds {member.name!r}, which is not in its list of files; do not use it."
             )
-        content = _content(tar, member)
-        if _sha256(content) != sums[member.name]:
-            raise UserError(f"{member.name} in {path} is damaged; copy the bundle again.")
+        content = _Summed(tar.extractfile(member) or io.BytesIO())
         yield member.name, content
+        if content.started and content.hexdigest() != sums[member.name]:
+            raise UserError(f"{member.name} in {path} is damaged; copy the bundle again.")
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -153,7 +162,7 @@ def _target(path: Path, name: str, places: Places) -> Path:
 def _is_there(target: Path, total: str) -> bool:
     if not target.exists():
         return False
-    if not target.is_file() or _sha256(target.read_bytes()) != total:
+    if not target.is_file() or _file_sum(target) != total:
         raise UserError(
             f"{target} is already there and differs from the bundle's; move it away and give the "
             "same command again."
@@ -161,16 +170,42 @@ def _is_there(target: Path, total: str) -> bool:
     return True
 
 
-def _write(target: Path, content: bytes) -> None:
+def _write(target: Path, content: _Summed, total: str) -> None:
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            aside.write_bytes(content)
-            os.replace(aside, target)
+            with aside.open("wb") as file:
+                shutil.copyfileobj(content, file)  # type: ignore[misc]  # it has the one method that is needed
+            if content.hexdigest() == total:  # otherwise the bundle changed since it was checked
+                os.replace(aside, target)
         finally:
             aside.unlink(missing_ok=True)
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+class _Summed:
+    """A file that sums up what is read of it, a piece at a time: files of data sets do not fit into memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._digest, self.started = file, hashlib.sha256(), False
+
+    def read(self, size: int = -1) -> bytes:
+        """The next piece."""
+        piece = self._file.read(size)
+        self._digest.update(piece)
+        self.started = True
+        return piece
+
+    def drain(self) -> None:
+        """Read to the end."""
+        while self.read(_PIECE):
+            pass
+
+    def hexdigest(self) -> str:
+        """Of what was read so far."""
+        return self._digest.hexdigest()
+
+
+def _file_sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -56,7 +56,8 @@ def prepare(
       editar-bench prepare --suite scenes --bundle scenes.tar     here; copy the file, and there
       editar-bench prepare --suite scenes --from scenes.tar
 
-    A bundle is verified as a whole before anything is written, and it replaces no file that is there. The data goes
+    A bundle is verified as a whole before anything is written, and it replaces no file that is there. That of the suite
+    paper holds the data sets alone; released weights travel as their publishers' files. The data goes
     to the folder named by EDITAR_BENCH_DATA, or else to ./data, where a run started in the same folder finds it.
 
     A photo's caption is a text file of its name beside it, or stands in a metadata.jsonl or metadata.csv at the top
@@ -83,13 +84,15 @@ def prepare(
         count = unpack_bundle(from_bundle, chosen.name, places)
         typer.echo(f"bundle  {from_bundle}: verified, {count} file(s) new")
     keys = task_keys(choose_tasks("all", chosen.datasets), chosen.datasets)
-    good = [_prepare_task(key) for key in keys]
-    good += [_check_model(name) for name in chosen.models]
-    if not all(good):
-        raise typer.Exit(1)
-    if bundle is not None:
+    data = [_prepare_task(key) for key in keys]
+    weights = [_check_model(name) for name in chosen.models]
+    # Released weights are no part of a bundle: they are their publishers', and travel as their files.
+    whole = all(data) and (all(weights) or "weights" not in places)
+    if bundle is not None and whole:
         count = write_bundle(bundle, chosen.name, places)
         typer.echo(f"bundle  {bundle}: {count} file(s), {bundle.stat().st_size / 2**20:.1f} MiB")
+    if not all(data + weights):
+        raise typer.Exit(1)
 
 
 def _fetch_weights(text: str) -> None:

@@ -9,12 +9,14 @@ import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from editar_bench.bundle import unpack_bundle, write_bundle
 from editar_bench.errors import UserError
 from editar_bench.suites import SUITES, Suite
+from tests.data_prep.making import pie_archive, pie_item
 from tests.editar_bench.test_cli import call
 
 FILES = {"data/depth/test.parquet": b"rows", "data/depth/test.version": b"1", "weights/a.st": b"w"}
@@ -188,3 +190,39 @@ def test_the_scenes_suite_names_its_folders() -> None:
     assert found["data"].name == "scenes"
     with pytest.raises(UserError, match="cannot be bundled"):
         Suite(name="x", datasets=("x",), models=(), summary="").places()
+
+
+def test_a_published_data_set_travels_without_the_models_of_its_suite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITAR_BENCH_WEIGHTS", str(tmp_path / "none"))
+    monkeypatch.setenv("EDITAR_BENCH_DATA", str(tmp_path / "here"))
+    original = tmp_path / "here" / "pie-bench" / "original"
+    original.mkdir(parents=True)
+    pie_archive(original, **{"000000000001": pie_item()})
+    path = str(tmp_path / "pie.tar")
+    code, text, _ = call("prepare", "--dataset", "pie-bench", "--bundle", path)
+    assert code == 1 and f"{path}: 1 file(s)" in text and "weights editar: " in text
+    told = next(line for line in text.splitlines() if "fingerprint" in line)
+    monkeypatch.setenv("EDITAR_BENCH_DATA", str(tmp_path / "there"))
+    code, text, _ = call("prepare", "--dataset", "pie-bench", "--from", path)
+    assert "verified, 1 file(s) new" in text and told in text
+    assert not (tmp_path / "there" / "pie-bench" / "original").exists()
+
+
+def test_files_are_read_in_pieces(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from editar_bench import bundle as module
+
+    sizes: list[int] = []
+    real = module._Summed.read
+
+    def noted(self: Any, size: int = -1) -> bytes:
+        sizes.append(size)
+        return real(self, size)
+
+    monkeypatch.setattr(module._Summed, "read", noted)
+    write_bundle(tmp_path / "b.tar", "scenes", places(here))
+    unpack_bundle(tmp_path / "b.tar", "scenes", places(tmp_path / "there"))
+    assert sizes and min(sizes) > 0 and max(sizes) <= 2**20
