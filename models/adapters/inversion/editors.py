@@ -9,7 +9,7 @@ the other: source and target, with and without text, are the network's batch alr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from editar_bench.contracts import Context
 from editar_bench.errors import UserError
@@ -55,6 +55,7 @@ class InversionEditor(DiffusionAdapter):
     batch_size = 1
     download_size: ClassVar[int | None] = SD_BYTES
     half: ClassVar[str] = "float32"  # as published; an inverted path needs the digits
+    reads: ClassVar[Sequence[str]] = ("source", "target")  # captions
 
     def __init__(self, weights: str, settings: Settings) -> None:
         super().__init__(settings, self.sources({"weights": weights}))
@@ -66,9 +67,11 @@ class InversionEditor(DiffusionAdapter):
         return {"pipeline": source_of(settings["weights"], pipeline=True)}
 
     def setup(self, context: Context) -> None:
-        """Load the pipeline."""
+        """Load the pipeline; refuses a data set without the captions that it reads."""
         from models.adapters.inversion.sampler import Sampler
 
+        for which in self.reads:
+            self._caption(context.examples[0], which)
         super().setup(context)
         self._sampler = Sampler(
             self._pipeline, context.device, self.settings["steps"], self.settings["guidance"]
@@ -97,8 +100,8 @@ class InversionEditor(DiffusionAdapter):
         """The target's clean latents (1, C, h, w)."""
         raise NotImplementedError
 
-    def _caption(self, example: Example, which: Literal["source", "target"]) -> str:
-        """A caption of the example.
+    def _caption(self, example: Example, which: str) -> str:
+        """The "source" or the "target" caption of an example.
 
         Raises:
             UserError: the data has none.
@@ -187,7 +190,11 @@ class PnpInversionP2P(DdimP2P):
 
 
 class PlugAndPlay(InversionEditor):
-    """Plug-and-Play; `inversion=direct` takes the source's features along the inversion's own path (PnP Inversion)."""
+    """Plug-and-Play; `inversion=direct` takes the source's features along the inversion's own path (PnP Inversion).
+
+    Otherwise the source is sampled from its noise, and as in the published script its latents are a step ahead: each
+    step, the first included, gets those that it should end with.
+    """
 
     name = "plug-and-play"
 
@@ -217,7 +224,7 @@ class PlugAndPlay(InversionEditor):
         target = self._caption(example, "target")
         path = sampler.invert(clean_1Chw, source_1LW)
         if self.settings["inversion"] == "ddim":
-            path = sampler.resample(path[-1], source_1LW)
+            path = sampler.resample(path[-1], source_1LW)[:-1]
         texts_3LW = sampler.embed(["", self.settings["negative"], target])
         steps = len(sampler.times)
         parts = [int(steps * self.settings[name]) for name in ("features", "attention")]
@@ -228,6 +235,7 @@ class MasaCtrl(InversionEditor):
     """MasaCtrl; `inversion=direct` keeps the source on the inversion's path (PnP Inversion)."""
 
     name = "masactrl"
+    reads = ("target",)
 
     def __init__(
         self,

@@ -4,9 +4,6 @@ Three rows run side by side: the source at the step's noise level, and the targe
 first part of the steps the target takes over the source's features behind the fourth decoder block's convolutions and
 the queries and keys of decoder self-attention. Protocol of PIE-Bench: Stable Diffusion 1.5, 50 steps, guidance 7.5,
 inversion under the source caption, source features under the empty one.
-
-When the source is sampled from the inverted noise, the protocol's script hands over latents that are one step further;
-here they are those of the step, as in the paper and in the script's own variant with direct inversion.
 """
 
 from __future__ import annotations
@@ -66,7 +63,7 @@ def inject(
 
     Args:
         sampler: gives network, times and guidance.
-        source_path: the source's latents at every noise level, the clean ones first.
+        source_path: the source's latents, those of the last step first; the target begins where it ends.
         texts_3LW: of the source row, of the target without its caption and with it.
         injection: what the target takes over.
     """

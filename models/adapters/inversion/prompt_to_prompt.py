@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editar_bench.errors import UserError
 from models.adapters.inversion.alignment import align, token_ids, word_positions
 from models.adapters.inversion.attention import (
     ChangedProbabilities,
@@ -154,10 +155,16 @@ class LocalBlend:
         self.heat_2P = heat_2P if self.heat_2P is None else self.heat_2P + heat_2P
 
     def mask(self, height: int, width: int) -> Tensor:
-        """1 where one of both captions' words is seen, else 0: (1, 1, h, w)."""
-        assert self.heat_2P is not None, (
-            "the UNet has no attention at a quarter of the latents' side"
-        )
+        """1 where one of both captions' words is seen, else 0: (1, 1, h, w).
+
+        Raises:
+            UserError: nothing was seen, since the UNet has no attention at that side.
+        """
+        if self.heat_2P is None:
+            raise UserError(
+                "this network has no cross-attention at a quarter of the latents' side, which tells "
+                "where a word is; name the folder of Stable Diffusion 1.4 or 1.5"
+            )
         side = isqrt(self.heat_2P.shape[1])
         heat_21hw = F.max_pool2d(self.heat_2P.view(2, 1, side, -1), 3, stride=1, padding=1)
         heat_21hw = F.interpolate(heat_21hw, size=(height, width))

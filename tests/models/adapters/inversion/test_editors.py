@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from editar_bench.builtin import MODELS
 from editar_bench.contracts import Context
 from editar_bench.errors import MissingWeights, UserError
 from editar_bench.types import How, Task
-from models.adapters.inversion import editors, null_text
+from models.adapters.inversion import editors, null_text, plug_and_play
 from models.adapters.inversion.editors import (
     DdimP2P,
     MasaCtrl,
@@ -107,6 +108,28 @@ def test_direct_inversion_is_another_row(make, kind):
     assert not np.array_equal(picture(plain, captioned(0)), picture(direct, captioned(0)))
 
 
+@pytest.mark.parametrize(("inversion", "length"), [("ddim", 2), ("direct", 3)])
+def test_plug_and_play_reads_the_sources_latents_as_published(make, monkeypatch, inversion, length):
+    editor = make(PlugAndPlay, inversion=inversion)
+    seen = []
+    inject = plug_and_play.inject
+    monkeypatch.setattr(plug_and_play, "inject", lambda *a: seen.append(a) or inject(*a))
+    sample = captioned(0)
+    picture(editor, sample)
+    sampler, path, texts, injection = seen[0]
+    with torch.no_grad():
+        clean = sampler.encode(Image.fromarray(sample.condition))
+        source = sampler.embed([sample.source_caption])
+        wanted = sampler.invert(clean, source)
+        if inversion == "ddim":
+            wanted = sampler.resample(wanted[-1], source)
+        expected = sampler.embed(["", editors.NEGATIVE, sample.target_caption])
+    assert len(path) == length  # of three: the script's latents are a step ahead
+    assert all(torch.equal(one, other) for one, other in zip(path, wanted, strict=False))
+    assert torch.equal(texts, expected)
+    assert (injection.features_until, injection.attention_until) == (2, 2)
+
+
 def test_inversions_of_prompt_to_prompt_differ(make):
     one, two, three = (picture(make(kind, steps=4), captioned(0)) for kind in P2P)
     pairs = ((one, two), (one, three), (two, three))
@@ -122,8 +145,12 @@ def test_pictures_of_another_size_come_back_in_it(make):
 
 @pytest.mark.parametrize("kind", ALL)
 def test_a_sample_without_captions_is_one_sentence(make, kind):
-    with pytest.raises(UserError, match=f"{kind.name} reads the .* caption, and sample edit-3 has"):
-        make(kind).generate([example(3, condition=noise(0, SIDE))], [1])
+    editor, sample = make(kind), example(3, condition=noise(0, SIDE))
+    reason = f"{kind.name} reads the .* caption, and sample edit-3 has none; leave the model out"
+    with pytest.raises(UserError, match=reason):
+        editor.generate([sample], [1])
+    with pytest.raises(UserError, match=reason):  # before anything is loaded
+        editor.setup(Context(device="cpu", examples=[sample]))
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from editar_bench.errors import UserError
 from models.adapters.inversion.prompt_to_prompt import Captions, LocalBlend, PromptToPrompt, compare
 from models.adapters.inversion.sampler import Sampler
 from tests.models.adapters.inversion.conftest import SIDE, SOURCE, TARGET
@@ -116,6 +117,11 @@ def test_outside_of_the_mask_the_source_stays():
     source, target = blend.after(2, latents)
     assert torch.equal(source, latents[0])
     assert target[:, :4, :4].eq(1).all() and target.sum() == 4 * 16
+
+
+def test_a_network_that_sees_nowhere_is_one_sentence():
+    with pytest.raises(UserError, match="no cross-attention at a quarter"):
+        LocalBlend(torch.ones(2, 1), start=0).mask(8, 8)
 
 
 def test_a_word_that_only_one_caption_has_is_enough(short, start):
