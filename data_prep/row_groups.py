@@ -18,6 +18,7 @@ from editar_bench.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Features
+    from pyarrow import Table
     from pyarrow.parquet import ParquetFile
 
 Row = dict[str, Any]
@@ -44,7 +45,7 @@ class RowGroups:
         sizes = (metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
         self._stops = list(accumulate(sizes))
         self.features: Features = Features.from_arrow_schema(self._file.schema_arrow)
-        self._kept: OrderedDict[int, list[Row]] = OrderedDict()
+        self._kept: OrderedDict[int, Table] = OrderedDict()
         self._mutex = threading.Lock()
 
     def __len__(self) -> int:
@@ -54,7 +55,11 @@ class RowGroups:
         group = bisect.bisect_right(self._stops, index)
         start = self._stops[group - 1] if group else 0
         with self._mutex:
-            return self._group(group)[index - start]
+            table = self._group(group)
+        row: Row = table.slice(index - start, 1).to_pylist()[
+            0
+        ]  # the others stay as compact as they are
+        return row
 
     def __reduce__(self) -> tuple[type[RowGroups], tuple[Path, str]]:
         return RowGroups, (self.path, self.command)
@@ -64,12 +69,12 @@ class RowGroups:
         for batch in self._file.iter_batches(batch_size=64, columns=[name]):
             yield from batch.column(0).to_pylist()
 
-    def _group(self, number: int) -> list[Row]:
+    def _group(self, number: int) -> Table:
         import pyarrow
 
         if number not in self._kept:
             try:
-                self._kept[number] = self._file.read_row_group(number).to_pylist()
+                self._kept[number] = self._file.read_row_group(number)
             except (OSError, pyarrow.ArrowException) as error:
                 raise self._damaged(error) from error
             if len(self._kept) > KEPT:

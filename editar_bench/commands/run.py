@@ -96,6 +96,7 @@ def _check_pieces(keys: Sequence[str], models: Sequence[ModelEntry], named: bool
     if not pieces:
         return
     total = preflight.size_text(sum(piece.size or 0 for piece in pieces))
+    total += " and more" if any(piece.size is None for piece in pieces) else ""
     stop = bool(found.needed)
     end = "nothing was started" if stop else "their metrics will be failed rows"
     typer.echo(f"{len(pieces)} piece(s) are not on this machine, {total} in all; {end}:", err=True)
