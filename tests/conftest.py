@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -16,6 +17,9 @@ OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 os.environ.update(OFFLINE)  # before any library reads them
+if not torch.cuda.is_available():
+    # Before anything imports triton, whose own functions read it once.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +45,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
-    import torch
-
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

@@ -125,7 +125,9 @@ class Editar:
 
     name = "editar"
     kind: Literal["measured"] = "measured"
-    download_size = 15_000_000_000  # bytes, about: transformer 3.1 GB, codec 0.3 GB, text encoder 11.4 GB
+    download_size = (
+        15_000_000_000  # bytes, about: transformer 3.1 GB, codec 0.3 GB, text encoder 11.4 GB
+    )
     capabilities: ClassVar[Mapping[Task, Capability]] = everywhere(NATIVE)
     batch_size = 4
 

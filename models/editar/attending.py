@@ -36,15 +36,15 @@ class TorchAttention:
 
     def __init__(self, model: Transformer, layout: Layout, batch: int) -> None:
         c, like = model.config, model.tok_embeddings.weight
-        self.layout, self.batch, self.heads = layout, batch, c.n_head
+        self.layout, self.heads = layout, c.n_head
         self.turns_M131P = _turns(model.rotary, c.cls_token_num)
         self.bias_GL = _bias(layout, c.cls_token_num).to(like)
         self.slots_L = torch.arange(layout.length, device=like.device)
         self.pictures_B1 = torch.arange(batch, device=like.device)[:, None]
 
-    def turned(self, qkv_RD: Tensor, turns_Q31P: Tensor) -> Tensor:
+    def turned(self, batch: int, qkv_RD: Tensor, turns_Q31P: Tensor) -> Tensor:
         """Queries, keys and values (B, Q, 3, H, K) of whole rows, the first two rotated in float32."""
-        shape = (self.batch, -1, 3, self.heads, turns_Q31P.shape[-1], 2)
+        shape = (batch, -1, 3, self.heads, turns_Q31P.shape[-1], 2)
         pairs = torch.view_as_complex(qkv_RD.float().view(shape))
         turned = torch.view_as_real(pairs * turns_Q31P)
         return turned.view(*turned.shape[:4], -1).to(qkv_RD.dtype)
@@ -67,12 +67,12 @@ class TorchPass:
         turns_BW131P = fixed.turns_M131P[layout.before + places_BW]
         halves_BWG31P = turns_BW131P.expand(-1, -1, layout.halves, -1, -1, -1)
         self.turns_BQ31P = halves_BWG31P.flatten(1, 2)
-        self.at = (fixed.pictures_B1, slots_BWG.flatten(1))
+        self.at = (fixed.pictures_B1[: len(places_BW)], slots_BWG.flatten(1))
         self.fixed, self.length = fixed, length
 
     def __call__(self, cache: LayerCache, qkv_RD: Tensor) -> Tensor:
         """What the heads find, (R, D)."""
-        turned_BQ3HK = self.fixed.turned(qkv_RD, self.turns_BQ31P)
+        turned_BQ3HK = self.fixed.turned(len(cache.keys), qkv_RD, self.turns_BQ31P)
         cache.write(self.at, turned_BQ3HK.narrow(2, 1, 2))
         keys, values = cache.keys.narrow(2, 0, self.length), cache.values.narrow(2, 0, self.length)
         q_BHQK = turned_BQ3HK.select(2, 0).transpose(1, 2)

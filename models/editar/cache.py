@@ -54,12 +54,25 @@ class LayerCache:
     ) -> None:
         dtype = FLOAT8 if eighth and native else like.dtype
         # Zeros, for what is not yet filled is multiplied by zero and must be finite.
-        both = torch.zeros(shape_2BHLK, dtype=dtype, device=like.device)
+        self.whole = torch.zeros(shape_2BHLK, dtype=dtype, device=like.device)
+        self.whole_scales: Tensor | None = None
+        if eighth:
+            scales = torch.ones(shape_2BHLK[:3], dtype=torch.float32, device=like.device)
+            self.whole_scales = scales
+        self.narrow(shape_2BHLK[1])
+
+    def narrow(self, pictures: int) -> None:
+        """Use the room of the first so many pictures."""
+        both = self.whole[:, :pictures]
         self.keys, self.values = both  # (B, H, L, K) each, contiguous
         self.stored = both.permute(1, 3, 0, 2, 4)  # as they are written: (B, L, 2, H, K)
-        self.scales_2BH: Tensor | None = None
-        if eighth:
-            self.scales_2BH = torch.ones(shape_2BHLK[:3], dtype=torch.float32, device=like.device)
+        self.scales_2BH = None if self.whole_scales is None else self.whole_scales[:, :pictures]
+
+    def move(self, source: int, target: int) -> None:
+        """Give one picture the room of another, whose own is lost."""
+        self.whole[:, target] = self.whole[:, source]
+        if self.whole_scales is not None:
+            self.whole_scales[:, target] = self.whole_scales[:, source]
 
     def begin(self, k_BHNK: Tensor, v_BHNK: Tensor) -> None:
         """Put in the condition, from the first slot on; it decides the scales."""

@@ -133,6 +133,7 @@ class Decoder:
 
     def prefill(self, text: Tensor, condition_codes: Tensor) -> Tensor:
         """Fill the cache with condition and text; logits (B, G, V) of the first code, float32."""
+        self.narrow(len(text))
         image_BND = self.tok_embeddings(condition_codes)
         text_BGTD = self._embed_text(text).to(image_BND.dtype)
         for i, (layer, cache) in enumerate(zip(self.layers, self.caches, strict=True)):
@@ -162,6 +163,16 @@ class Decoder:
             x_RD = self._finish(layer, x_RD, y_RD, self.gated)
         return self.output(self.norm(x_RD)).view(*codes_BW.shape, self.halves, -1)
 
+    def narrow(self, pictures: int) -> None:
+        """From now on steps are of the first so many pictures; a prefill needs and makes it whole again."""
+        for cache in self.caches:
+            cache.narrow(pictures)
+
+    def move(self, source: int, target: int) -> None:
+        """Give one picture the place of another, which is lost."""
+        for cache in self.caches:
+            cache.move(source, target)
+
     def _embed_text(self, text: Tensor) -> Tensor:
         """Input vectors (B, G, T, D) of the text and, for two halves, of the null text."""
         null_TC = self.cls_embedding.uncond_embedding
@@ -177,7 +188,8 @@ class Decoder:
         flat_RD = x_BND.flatten(0, 1)
         turns_N131P = self.prefilling.turns_M131P[: self.layout.before, 0]
         qkv_RD = layer.qkv(layer.attention_norm(flat_RD))
-        q_BHNK, k_BHNK, v_BHNK = self.prefilling.turned(qkv_RD, turns_N131P).permute(2, 0, 3, 1, 4)
+        turned_BN3HK = self.prefilling.turned(len(x_BND), qkv_RD, turns_N131P)
+        q_BHNK, k_BHNK, v_BHNK = turned_BN3HK.permute(2, 0, 3, 1, 4)
         cache.begin(k_BHNK, v_BHNK)
         total_BD = v_BHNK.sum(2, dtype=torch.float32).flatten(1)
         if last:  # nobody reads what the condition becomes after it

@@ -17,7 +17,8 @@ from models.editar.precision import Precision
 from models.editar.transformer import Transformer
 
 TEXT_PARAMETERS = 1_223_527_424  # the encoder of Flan-T5-XL
-LARGEST = {"cpu": 4, "cuda": 32}  # pictures; beyond them the cache's traffic is all the time there is
+# Pictures; beyond them the cache's traffic is all the time there is.
+LARGEST = {"cpu": 4, "cuda": 32}
 _FLOAT = 4
 _MAPS = 6  # feature maps of full size that the codec holds at its peak
 

@@ -115,9 +115,7 @@ class EditAR:
         )
         uniforms = uniforms_for(seeds, condition_codes.shape[1])
         features = self.text.encode(prompts, self.device)
-        codes = sample(
-            self.transformer, features, condition_codes, settings, uniforms, precision
-        )
+        codes = sample(self.transformer, features, condition_codes, settings, uniforms, precision)
         parts = [to_pictures(self.codec.decode(part)) for part in codes.split(pieces)]
         return [picture for part in parts for picture in part]
 

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from models.editar.choosing import SamplerSettings, keep_top_k, keep_top_p
 
-_LOW = 0xFFFFFFFF
-_SPREAD = 0x9E3779B9  # so that neighboring codes share no bits when they are mixed
+_SPREAD = -0x61C88647  # so that neighboring codes share no bits when they are mixed
+_PIECE = 2**16  # numbers made at once: few enough to stay in a processor's own cache
 
 
 def keys_of(uniforms: Tensor) -> Tensor:
-    """32 bits, as int64, from each uniform number in [0, 1)."""
-    return _mixed((uniforms.double() * 2.0**32).long())
+    """32 bits, as int32, from each uniform number in [0, 1)."""
+    return _mixed((uniforms.double() * 2.0**32 - 2.0**31).to(torch.int32))
 
 
 def head_starts(keys: Tensor, codes: int) -> Tensor:
@@ -32,10 +32,18 @@ def head_starts(keys: Tensor, codes: int) -> Tensor:
         keys: of the places, from `keys_of`, any shape.
         codes: V.
     """
-    codes_V = _mixed(torch.arange(1, codes + 1, device=keys.device) * _SPREAD & _LOW)
-    bits = _mixed(codes_V ^ keys[..., None])
+    codes_V = torch.arange(1, codes + 1, dtype=torch.int32, device=keys.device) * _SPREAD
+    flat = keys.flatten()
+    rows = len(flat) if keys.is_cuda else max(1, _PIECE // codes)
+    pieces = [_head_starts(_mixed(codes_V), piece[:, None]) for piece in flat.split(rows)]
+    return torch.cat(pieces).view(*keys.shape, codes)
+
+
+def _head_starts(codes_V: Tensor, keys_R1: Tensor) -> Tensor:
+    bits_RV = _mixed(codes_V ^ keys_R1) & 0x7FFFFFFF
     # In (0, 1), and most finely divided near 0, where the times of winners come from.
-    return -torch.log(-torch.log1p(-((bits.float() + 0.5) * 2.0**-32).clamp(max=1 - 2.0**-24)))
+    parts_RV = bits_RV.float().add_(0.5).mul_(2.0**-31).clamp_(max=1 - 2.0**-24)
+    return parts_RV.neg_().log1p_().neg_().log_().neg_()
 
 
 def race(logits_RV: Tensor, ahead_RV: Tensor, settings: SamplerSettings) -> Tensor:
@@ -60,7 +68,10 @@ def _among(logits_RV: Tensor, codes_R1: Tensor, k: int) -> Tensor:
 
 
 def _mixed(bits: Tensor) -> Tensor:
-    """A permutation of 32-bit numbers in which every bit of the input changes half of the output (lowbias32)."""
-    bits = ((bits ^ (bits >> 16)) * 0x7FEB352D) & _LOW
-    bits = ((bits ^ (bits >> 15)) * 0x846CA68B) & _LOW
-    return bits ^ (bits >> 16)
+    """A permutation of 32-bit numbers in which every bit of the input changes half of the output (lowbias32).
+
+    Products of int32 wrap around, and shifts bring in copies of the sign, which the masks take away.
+    """
+    bits = (bits ^ ((bits >> 16) & 0xFFFF)) * 0x7FEB352D
+    bits = (bits ^ ((bits >> 15) & 0x1FFFF)) * -0x7B935975
+    return bits ^ ((bits >> 16) & 0xFFFF)

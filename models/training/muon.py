@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 MOMENTUM = 0.95
 _ITERATIONS = 5
-_QUINTIC = (3.4445, -4.7750, 2.0315)  # of the published iteration: steep at zero, near 1 from there on
+# Of the published iteration: steep at zero, near 1 from there on.
+_QUINTIC = (3.4445, -4.7750, 2.0315)
 _FEWEST = 16  # channels on either side; narrower layers are the network's inputs and outputs
 _READ_OUT = 4  # times as many rows as columns: more are a read-out over a vocabulary
 

@@ -22,7 +22,8 @@ from models.training.data import pick, rgb
 from models.training.settings import CODEC
 from models.training.trainer import Clock
 
-PATCH = 2 * CODEC.downsampling  # two codes a side, what the alignment convolution's stride of two gives
+# Two codes a side: what the alignment convolution's stride of two gives.
+PATCH = 2 * CODEC.downsampling
 WIDTH, LAYERS, HEADS = 128, 4, 4
 _COUNTS = {"label": len(LABELS), "color": 1 + len(COLORS)}
 

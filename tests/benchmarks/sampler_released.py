@@ -55,7 +55,9 @@ def load_and_sample(folder: Path) -> None:
             code_B = choose(guide(logits_BGV, settings.guidance), settings, uniform_B1)
             codes.append(int(code_B))
             place_B1 = torch.tensor([[place]])
-            logits_BGV = decoder.step(code_B[:, None], place_B1, decoder.layout.filled(place + 1))[:, 0]
+            logits_BGV = decoder.step(code_B[:, None], place_B1, decoder.layout.filled(place + 1))[
+                :, 0
+            ]
         seconds = (time.perf_counter() - start) / CODES
         print(f"codes {codes}, {seconds:.2f} s each: {memory()}", flush=True)
 

@@ -57,9 +57,9 @@ def _race(
             more = least + (1 << (30 - i))
             least = tl.where(tl.sum((order >= more).to(tl.int32), 0) >= k, more, least)
         score = tl.where(order >= least, score, float("-inf"))
-    key = tl.load(keys + row).to(tl.uint32)
-    mixed = _mixed(_mixed((code + 1).to(tl.uint32) * 0x9E3779B9) ^ key)
-    part = (mixed.to(tl.float32) + 0.5) * (2.0**-32)
+    key = tl.load(keys + row).to(tl.uint32, bitcast=True)
+    mixed = _mixed(_mixed((code + 1).to(tl.uint32) * 0x9E3779B9) ^ key) & 0x7FFFFFFF
+    part = (mixed.to(tl.int32).to(tl.float32) + 0.5) * (2.0**-31)
     # -log1p(-part): near 0 by its series, for there winners come from
     part = tl.minimum(part, 1.0 - 2.0**-24)
     series = part * (1.0 + part * (0.5 + part * (1.0 / 3 + part * 0.25)))

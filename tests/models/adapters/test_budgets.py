@@ -37,5 +37,6 @@ def test_a_missing_or_broken_record_is_no_obstacle(tmp_path):
 
 def test_the_shipped_editar_says_what_it_cost():
     cost = EditarScenes().training
-    assert 1.9e6 < cost["parameters"] < 2.5e6  # the alignment of the distillation counts in training
+    # The alignment of the distillation counts in training.
+    assert 1.9e6 < cost["parameters"] < 2.5e6
     assert cost["samples"] > 20_000

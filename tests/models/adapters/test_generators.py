@@ -226,7 +226,10 @@ def test_stable_diffusion_edits_untrained_and_reads_the_caption_of_the_result(re
     model.setup(CONTEXT)
     arguments = model._arguments(samples())
     assert arguments["prompt"] == list(CAPTIONS)
-    assert (arguments["strength"], arguments["num_inference_steps"]) == (scenes_diffusion.STRENGTH, 50)
+    assert (arguments["strength"], arguments["num_inference_steps"]) == (
+        scenes_diffusion.STRENGTH,
+        50,
+    )
     assert type(model._pipeline.scheduler).__name__ == "PNDMScheduler"
 
 

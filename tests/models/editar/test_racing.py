@@ -29,11 +29,11 @@ def test_times_are_exponential_and_codes_and_places_independent():
 
 
 def test_small_times_are_finely_divided():
-    keys = torch.arange(2**20)
+    keys = torch.arange(2**18, dtype=torch.int32)
     times = (-head_starts(keys, 4)).exp()
     least = times.min()
-    assert 0 < least < 1e-5 and times.isfinite().all()
-    assert len(times[times < 1e-4].unique()) > 0.99 * (times < 1e-4).sum()
+    assert 0 < least < 1e-4 and times.isfinite().all()
+    assert len(times[times < 1e-3].unique()) > 0.99 * (times < 1e-3).sum()
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0])
@@ -62,7 +62,9 @@ def test_the_best_k_are_kept_whichever_way_it_is_found_out():
     logits, ahead = torch.randn(500, 40), many(40, rows=500)
     for k in (1, 2, 39, 40, 0):
         settings = SamplerSettings(temperature=0.9, top_k=k)
-        quick = torch.cat([race(row[None], a[None], settings) for row, a in zip(logits, ahead, strict=True)])
+        quick = torch.cat(
+            [race(row[None], a[None], settings) for row, a in zip(logits, ahead, strict=True)]
+        )
         slow = (keep_top_k(logits / 0.9, k) + ahead).argmax(-1)
         assert torch.equal(quick, slow) and torch.equal(race(logits, ahead, settings), slow)
 
@@ -92,6 +94,6 @@ def test_a_small_change_seldom_changes_the_winner():
 def test_keys_belong_to_their_numbers():
     uniforms = uniforms_for([1, 2, 1], 50)
     keys = keys_of(uniforms)
-    assert keys.dtype == torch.int64 and keys.min() >= 0 and keys.max() < 2**32
+    assert keys.dtype == torch.int32 and keys.min() < -(2**30) and keys.max() > 2**30
     assert torch.equal(keys[0], keys[2]) and len(keys[:2].unique()) == 100
     assert torch.equal(head_starts(keys, 5)[1, 3], head_starts(keys[1, 3], 5))

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from models.editar import replay
+from models.editar.passes import Passes
 from models.editar.precision import Precision
 from models.editar.replay import repeat_until
-from models.editar.sampler import Passes, SamplerSettings, passes_for, sample, uniforms_for
+from models.editar.sampler import SamplerSettings, passes_for, sample, uniforms_for
 from tests.models.editar.test_sampler import tiny, tiny_inputs
 
 
@@ -38,8 +39,8 @@ def test_blind_passes_make_the_same_codes(monkeypatch, guidance, batch):
     settings = SamplerSettings(guidance=guidance, temperature=1.3, top_k=20)
     uniforms = uniforms_for(range(batch), 25)
     expected = sample(model, text, codes, settings, uniforms)
-    monkeypatch.setattr("models.editar.sampler.captured", lambda once: once)
-    monkeypatch.setattr(Passes, "finish", Passes.finish_on_gpu)
+    monkeypatch.setattr("models.editar.passes.captured", lambda once: once)
+    monkeypatch.setattr(Passes, "finish", Passes.finish_blindly)
     assert torch.equal(sample(model, text, codes, settings, uniforms), expected)
     # Again, from the captured pass and the tensors of the call before.
     other = codes.flip(1)

@@ -10,13 +10,14 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from models.editar import sampler
+from models.editar import passes as passing
 from models.editar.choosing import choose, draw, keep_top_k, keep_top_p
 from models.editar.config import TransformerConfig
 from models.editar.decoding import Decoder
+from models.editar.passes import right_guesses
 from models.editar.precision import Precision
 from models.editar.racing import head_starts, keys_of, race
-from models.editar.sampler import SamplerSettings, passes_for, right_guesses, sample, uniforms_for
+from models.editar.sampler import SamplerSettings, passes_for, sample, uniforms_for
 from models.editar.transformer import Transformer
 from tests.benchmarks import sampler_plain
 
@@ -86,8 +87,9 @@ def test_greedy_codes_are_those_of_the_published_sampler(transformer, golden, gu
 @pytest.mark.parametrize("window", [1, 2, 5, 64])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_drawn_codes_are_those_of_the_published_sampler(guidance, window, batch, monkeypatch):
-    monkeypatch.setattr(sampler, "WINDOW", batch * window)
-    monkeypatch.setattr(sampler, "LEAST_WINDOW", 1)
+    monkeypatch.setattr(passing, "ROWS", batch * window)
+    monkeypatch.setattr(passing, "LEAST_WINDOW", 1)
+    monkeypatch.setattr(passing, "WINDOW", window)
     model = tiny(vocab_size=50, side=5)
     text, codes = tiny_inputs(model, batch)
     settings = SamplerSettings(guidance=guidance, temperature=1.3, top_k=20, top_p=0.9)
@@ -103,14 +105,16 @@ def test_any_guess_gives_the_same_codes(transformer, golden, monkeypatch):
     uniforms = uniforms_for([1, 2, 3], 16)
     made = sample(transformer, text, condition, SETTINGS, uniforms)
     passes = []
-    monkeypatch.setattr(sampler, "WINDOW", 24)
-    count = sampler.right_guesses
-    monkeypatch.setattr(sampler, "right_guesses", lambda *a: passes.append(1) or count(*a))
+    monkeypatch.setattr(passing, "ROWS", 24)  # two windows make a picture
+    count = passing.right_guesses
+    monkeypatch.setattr(passing, "right_guesses", lambda *a: passes.append(1) or count(*a))
     for guesses, least, most in ((made, 2, 2), ((made + 1) % 256, 3, 15)):
         padded = torch.nn.functional.pad(guesses, (0, 4))
-        monkeypatch.setattr(sampler, "first_guesses", lambda _, guesses=guesses: guesses)
+        monkeypatch.setattr(passing, "first_guesses", lambda _, guesses=guesses: guesses)
         monkeypatch.setattr(
-            sampler, "guesses_below", lambda s, p, below, d, padded=padded: padded.gather(1, below)
+            passing,
+            "guesses_below",
+            lambda s, p, below, d, padded=padded: padded[: len(d)].gather(1, below),
         )
         passes.clear()
         assert torch.equal(sample(transformer, text, condition, SETTINGS, uniforms), made)
