@@ -16,6 +16,18 @@ MODELS: Final[Table] = {
         "models.adapters.editar:EditarCommon",
         "the same EditAR, trained no longer than the compact models of other paradigms",
     ),
+    "editar-no-distillation": (
+        "models.adapters.ablations:NoDistillation",
+        "ablation of editar-common: no distillation (weights: train ablations)",
+    ),
+    "editar-clip-teacher": (
+        "models.adapters.ablations:ClipTeacher",
+        "ablation of editar-common: distilled from the judging CLIP (weights: train ablations)",
+    ),
+    "editar-depth-only": (
+        "models.adapters.ablations:DepthOnly",
+        "ablation of editar-common: trained on depth alone (weights: train ablations)",
+    ),
     "llamagen-scenes": (
         "models.adapters.llamagen:LlamaGenScenes",
         "a compact LlamaGen, trained on scenes: what the caption alone buys",

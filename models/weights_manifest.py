@@ -12,6 +12,7 @@ from typing import Any
 from editar_bench.errors import MissingWeights, UserError
 
 WEIGHTS = Path(__file__).parent / "weights"
+ABLATIONS = Path(__file__).parent / "ablations"  # made by `train ablations`, not shipped
 MANIFEST = "manifest.json"
 _RECORDS = (".training.json", ".png")  # logs and curves: no model reads them
 _DECODER = ("decoder.", "post_quant_conv.")  # tensors of a codec that no code depends on

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from editar_bench.contracts import Context, Footprint
+from editar_bench.errors import MissingWeights
 from editar_bench.types import Capability, Example, Generation, Settings, Task
 from models.adapters import codec_released
 from models.adapters.budgets import training_cost
@@ -56,6 +57,8 @@ class EditarScenes:
 
     name = "editar-scenes"
     folder = "editar"
+    root: ClassVar[Path | None] = None  # of the weights; None is that of the shipped ones
+    made_by = ""  # the commands that make weights which are not shipped
     kind: Literal["measured"] = "measured"
     ceiling = "codec"
     capabilities: ClassVar[Mapping[Task, Capability]] = everywhere(NATIVE)
@@ -69,9 +72,14 @@ class EditarScenes:
         top_p: float = TOP_P,
     ) -> None:
         self.settings = _settings(guidance, temperature, top_k, top_p)
-        self._root: Path = WEIGHTS
-        self.fingerprint: Mapping[str, str] = checked(self._root, [self.folder, "codec", "text"])
-        self.training = training_cost([self._root / self.folder / "editar.training.json"])
+        root = self.root or WEIGHTS
+        self._home = root / self.folder
+        if self.made_by and not self._home.is_dir():
+            raise MissingWeights(
+                f"The weights of {self.name} are not shipped; {self.made_by} make them."
+            )
+        self.fingerprint: Mapping[str, str] = checked(root, [self.folder, "codec", "text"])
+        self.training = training_cost([self._home / "editar.training.json"])
         self._editar: EditAR | None = None
 
     def setup(self, context: Context) -> None:
@@ -82,7 +90,7 @@ class EditarScenes:
 
         if self._editar is None or self._editar.device != torch.device(context.device):
             with quiet():
-                self._editar = EditAR.from_folder(self._root / self.folder, context.device)
+                self._editar = EditAR.from_folder(self._home, context.device)
 
     def generate(self, batch: Sequence[Example], seeds: Sequence[int]) -> list[Generation]:
         """One picture an example, each drawn from its own seed's numbers."""

@@ -131,16 +131,29 @@ def _teacher(campaign: Campaign) -> Recipe:
     return TeacherRecipe(campaign.bank("train"), campaign.bank("validation"))
 
 
-def _editar(campaign: Campaign) -> Recipe:
+def _editar(
+    campaign: Campaign,
+    teacher: Literal["own", "judging CLIP", "none"] = "own",
+    only: Literal["depth"] | None = None,
+) -> Recipe:
+    from editar_bench.types import Task
     from models.training.editar_recipe import EditARRecipe
     from models.training.settings import EDITAR
+    from models.training.teachers import judging_clip, own_teacher
+    from models.training.token_stream import SHARES as TASK_SHARES
 
+    teachers = {
+        "own": lambda: own_teacher(campaign.folder("teacher") / "teacher.pt"),
+        "judging CLIP": judging_clip,
+        "none": lambda: None,
+    }
     return EditARRecipe(
         EDITAR,
         campaign.bank("train"),
         campaign.bank("validation"),
         campaign.weights,
-        campaign.folder("teacher") / "teacher.pt",
+        teachers[teacher](),
+        shares={Task(only): 1.0} if only else TASK_SHARES,
         device=campaign.device,
     )
 
@@ -214,6 +227,9 @@ _RECIPES: dict[str, Callable[[Campaign], Recipe]] = {
     "teacher": _teacher,
     "editar": _editar,
     "editar-common": _editar,  # with the budget that is common to all paradigms
+    "editar-no-distillation": partial(_editar, teacher="none"),
+    "editar-clip-teacher": partial(_editar, teacher="judging CLIP"),
+    "editar-depth-only": partial(_editar, only="depth"),
     "llamagen": _llamagen,
     "parti": _parti,
     "muse": _muse,

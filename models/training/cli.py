@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from editar_bench.errors import UserError
 from models.training.campaign import SHARES, WEIGHTS, Campaign
-from models.training.families import FAMILIES, operations
+from models.training.families import ABLATIONS, FAMILIES, operations
+from models.weights_manifest import ABLATIONS as ABLATION_WEIGHTS
 
 if TYPE_CHECKING:  # importing torch takes longer than the help text may
     from models.training.recipe import Budget
@@ -54,15 +55,17 @@ def _budgets(options: argparse.Namespace) -> dict[str, Budget]:
     from models.training.recipe import Budget
 
     wanted = options.network
-    if wanted == "families":
+    if wanted in ("families", "ablations"):
         if options.flops is None:
-            raise UserError("train families: say how much each family gets, as in --flops 5e13")
+            raise UserError(f"train {wanted}: say how much each of them gets, as in --flops 4e13")
+        if wanted == "ablations":
+            return {name: Budget(flops=options.flops) for name in ABLATIONS}
         return {name: Budget(flops=flops) for name, flops in operations(options.flops).items()}
     names = list(SHARES) if wanted == "all" else [wanted]
-    known = [*SHARES, *operations(1.0)]
+    known = [*SHARES, *operations(1.0), *ABLATIONS]
     if names[0] not in known:
         raise UserError(
-            f"train: there is no network '{wanted}'; choose all, families, or one of "
+            f"train: there is no network '{wanted}'; choose all, families, ablations, or one of "
             + ", ".join(dict.fromkeys(known))
         )
     if options.flops is not None:
@@ -90,7 +93,7 @@ def _train(options: argparse.Namespace, budgets: Mapping[str, Budget]) -> None:
         device,
         options.edits or train_edits,
         options.edits or evaluator_edits,
-        **_places(options.weights, budgets),
+        **_places(_root(options.weights, budgets), budgets),
     )
     for name, budget in budgets.items():
         target = campaign.folder(name)
@@ -109,6 +112,13 @@ def _train(options: argparse.Namespace, budgets: Mapping[str, Budget]) -> None:
         write_manifest(campaign.weights)
         if name == "segmenter":  # the reference embeddings are its own
             make_references(campaign.judges)
+
+
+def _root(folder: Path | None, wanted: Iterable[str]) -> Path | None:
+    """The folder of weights that was asked for; ablations, which are not shipped, have one of their own."""
+    if folder is None and set(wanted) <= set(ABLATIONS):
+        return ABLATION_WEIGHTS
+    return folder
 
 
 def _places(folder: Path | None, wanted: Container[str]) -> dict[str, Path]:
@@ -144,12 +154,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="editar-bench train",
         description="Train the networks of the scenes suite from nothing, resumably.",
         epilog="Examples: train all --minutes 120   |   train editar --minutes 30 --from weights   |   "
-        "train families --flops 5e13 --weights my-weights",
+        "train families --flops 5e13 --weights my-weights   |   train ablations --flops 4e13",
     )
     parser.add_argument(
         "network",
-        help=f"all; families ({', '.join(FAMILIES)}: every one with the same --flops); "
-        f"or one of: {', '.join(dict.fromkeys([*SHARES, *operations(1.0)]))}",
+        help=f"all; families ({', '.join(FAMILIES)}: every one with the same --flops); ablations of EditAR "
+        "(kept apart from the shipped weights); "
+        f"or one of: {', '.join(dict.fromkeys([*SHARES, *operations(1.0), *ABLATIONS]))}",
     )
     parser.add_argument(
         "--recipe",
@@ -167,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     budget.add_argument(
         "--flops",
         type=float,
-        help="instead of minutes: floating-point operations of one network, or of each family",
+        help="instead of minutes: floating-point operations of one network, or of each family or ablation",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all cores)")

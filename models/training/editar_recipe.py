@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editar_bench.errors import UserError
-from editar_bench.types import Picture
+from editar_bench.types import Picture, Task
 from models.editar.checkpoint import load_transformer, save_half
 from models.editar.config import TransformerConfig
 from models.editar.distillation import DISTILLATION_WEIGHT, Alignment
@@ -22,8 +22,7 @@ from models.editar.transformer import Transformer, joint_dropout
 from models.training.bank import Bank
 from models.training.data import rgb
 from models.training.pointing import heads_at_condition, point
-from models.training.teacher_recipe import WIDTH as TEACHER_WIDTH
-from models.training.teacher_recipe import Teacher
+from models.training.teachers import FrozenTeacher
 from models.training.token_stream import SHARES, TokenBatch, TokenStream
 from models.training.trainer import Clock
 
@@ -42,8 +41,9 @@ class EditARRecipe:
         train: Bank,
         validation: Bank,
         weights_root: Path,
-        teacher_file: Path | None,
+        teacher: FrozenTeacher | None,
         *,
+        shares: Mapping[Task, float] = SHARES,
         device: str = "cpu",
         learning_rate: float = 1.5e-3,
         batch_size: int = 8,  # small: at these budgets the number of steps is what counts
@@ -51,31 +51,23 @@ class EditARRecipe:
         self.config = config
         self.learning_rate, self.batch_size, self.device = learning_rate, batch_size, device
         self.stream = TokenStream(
-            train, validation, weights_root, config.cls_token_num, device=device
+            train, validation, weights_root, config.cls_token_num, shares=shares, device=device
         )
         self.settings: dict[str, Any] = {
             "transformer": asdict(config),
-            "shares": {task.value: share for task, share in SHARES.items()},
-            "distillation_weight": DISTILLATION_WEIGHT if teacher_file else 0.0,
+            "shares": {task.value: share for task, share in shares.items()},
+            "distillation_weight": DISTILLATION_WEIGHT if teacher else 0.0,
+            "teacher": teacher.name if teacher else "",
             **self.stream.partners,
         }
-        self.teacher: Teacher | None = None
-        if teacher_file is not None:
-            self.teacher = Teacher().to(device).eval()
-            if not teacher_file.is_file():
-                raise UserError(
-                    f"editar: there is no teacher at {teacher_file}; `editar-bench train teacher` makes it"
-                )
-            self.teacher.load_state_dict(
-                torch.load(teacher_file, map_location="cpu", weights_only=True)
-            )
+        self.teacher = teacher.to(device) if teacher else None
 
     def build(self) -> nn.Module:
         """A fresh transformer that looks at the condition, with the alignment convolution if there is a teacher."""
         model = Transformer(self.config)
         point(model, heads_at_condition(self.config.side))
         if self.teacher is not None:
-            model.alignment = Alignment(self.config.dim, TEACHER_WIDTH)
+            model.alignment = Alignment(self.config.dim, self.teacher.width)
         return model
 
     def loss(

@@ -19,6 +19,9 @@ FAMILIES: Mapping[str, Mapping[str, float]] = {
     "InstructPix2Pix": {"instruct-pix2pix": 1.0},
 }
 
+# EditAR with one thing changed, at the budget of a family.
+ABLATIONS = ("editar-no-distillation", "editar-clip-teacher", "editar-depth-only")
+
 
 def operations(of_a_family: float) -> dict[str, float]:
     """Network to its floating-point operations, in an order in which each finds what it builds on."""

@@ -7,7 +7,7 @@ anew, which costs next to nothing. Legend: B batch, N codes of a condition, M co
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -87,7 +87,8 @@ class CodeCache:
 class TokenStream:
     """Random batches of the training bank, and the fixed samples of the validation bank.
 
-    `target` says what the target pictures are coded as: plain codes ("rgb") or a "pyramid".
+    `target` says what the target pictures are coded as: plain codes ("rgb") or a "pyramid"; `shares` how often each
+    task is trained, the published way if it is not said.
     """
 
     def __init__(
@@ -98,9 +99,10 @@ class TokenStream:
         slots: int,
         *,
         target: Target = "rgb",
+        shares: Mapping[Task, float] = SHARES,
         device: str = "cpu",
     ) -> None:
-        self.train, self.target, self.device = train, target, device
+        self.train, self.target, self.device, self.shares = train, target, device, shares
         self.codec, self.text = _frozen(weights_root, device, slots)
         self.partners = partners(weights_root)
         # What a generator's config.json says of the networks beside it.
@@ -111,8 +113,8 @@ class TokenStream:
         self._validation_rows = 2 * visible_edits(validation)[:_VALIDATION_EDITS] + 1
 
     def batch(self, size: int, generator: torch.Generator) -> TokenBatch:
-        """Random samples, their tasks drawn with the published shares."""
-        shares = torch.tensor(list(SHARES.values()))
+        """Random samples, their tasks drawn with their shares."""
+        shares = torch.tensor([self.shares.get(task, 0.0) for task in TASKS])
         drawn = torch.multinomial(shares, size, True, generator=generator).numpy()
         counts = np.bincount(drawn, minlength=len(TASKS))
         parts = [

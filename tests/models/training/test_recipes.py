@@ -74,13 +74,16 @@ def make_teacher(bank, **_):
 def make_editar(bank, weights, tmp_path, **_):
     from models.training.editar_recipe import EditARRecipe
     from models.training.teacher_recipe import Teacher
+    from models.training.teachers import own_teacher
 
     torch.save(Teacher().state_dict(), tmp_path / "teacher.pt")
     config = TransformerConfig(
         dim=32, n_layer=2, n_head=4, vocab_size=32, block_size=(IMAGE_SIZE // 4) ** 2,
         cls_token_num=SLOTS, caption_dim=32, multiple_of=32,
     )  # fmt: skip
-    return EditARRecipe(config, bank, bank, weights, tmp_path / "teacher.pt", batch_size=6)
+    return EditARRecipe(
+        config, bank, bank, weights, own_teacher(tmp_path / "teacher.pt"), batch_size=6
+    )
 
 
 def make_vae(bank, **_):

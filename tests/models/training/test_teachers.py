@@ -1,0 +1,84 @@
+"""What EditAR is distilled from, and which tasks an ablation sees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from editar_bench.builtin import MODELS
+from editar_bench.errors import MissingWeights, UserError
+from editar_bench.evaluators.pretrained import load_clip
+from editar_bench.types import Task
+from models import weights_manifest
+from models.adapters.ablations import EditarAblation, NoDistillation
+from models.training import cli
+from models.training.campaign import _RECIPES
+from models.training.editar_recipe import EditARRecipe
+from models.training.families import ABLATIONS
+from models.training.settings import EDITAR
+from models.training.teacher_recipe import WIDTH, Teacher
+from models.training.teachers import judging_clip, own_teacher
+from models.training.trainer import Clock
+
+
+@pytest.mark.weights
+def test_the_judging_clip_gives_its_last_patch_tokens():
+    teacher, clip = judging_clip(), load_clip().clip.visual
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    clip.output_tokens = True
+    with torch.no_grad():
+        tokens = clip(images)[1]
+    assert torch.allclose(teacher(images), tokens, atol=1e-6)
+    side = EDITAR.side // 2  # what the alignment convolution makes of the hidden states
+    assert tokens.shape == (2, side**2, teacher.width)
+
+
+def test_a_teacher_is_frozen_and_a_missing_one_is_said(tmp_path):
+    with pytest.raises(UserError, match="train teacher"):
+        own_teacher(tmp_path / "teacher.pt")
+    torch.manual_seed(0)
+    torch.save(Teacher().state_dict(), tmp_path / "teacher.pt")
+    teacher = own_teacher(tmp_path / "teacher.pt")
+    features = teacher(torch.zeros(1, 3, 64, 64))
+    assert features.shape[-1] == teacher.width == WIDTH
+    assert not features.requires_grad and not any(p.requires_grad for p in teacher.parameters())
+
+
+def test_no_distillation_and_one_task_alone(bank, weights):
+    config = replace(
+        EDITAR, dim=32, n_layer=1, n_head=4, vocab_size=32, cls_token_num=40, caption_dim=32
+    )
+    recipe = EditARRecipe(config, bank, bank, weights, None, shares={Task.DEPTH: 1.0})
+    assert recipe.settings["shares"] == {"depth": 1.0}
+    assert recipe.settings["distillation_weight"] == 0.0
+    drawn = recipe.stream.batch(16, torch.Generator().manual_seed(0))
+    assert all(text.startswith("Given the depth image") for text in drawn.texts)
+    _, parts = recipe.loss(recipe.build(), Clock(), torch.Generator().manual_seed(0))
+    assert set(parts) == {"entropy"}
+
+
+def test_every_ablation_can_be_trained_and_run():
+    assert set(ABLATIONS) <= set(_RECIPES) & set(MODELS)
+
+
+def test_weights_that_are_not_shipped_say_how_they_are_made(monkeypatch, tmp_path):
+    monkeypatch.setattr(EditarAblation, "root", tmp_path)
+    with pytest.raises(MissingWeights, match="train ablations --flops"):
+        NoDistillation()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "options", "names"),
+    [
+        ("ablations", ["--flops", "1e9"], ABLATIONS),
+        ("editar-depth-only", [], ("editar-depth-only",)),
+    ],
+)
+def test_ablations_have_a_folder_of_their_own(wanted, options, names):
+    parsed = cli._parser().parse_args([wanted, *options])
+    budgets = cli._budgets(parsed)
+    assert tuple(budgets) == names
+    assert cli._root(parsed.weights, budgets) == weights_manifest.ABLATIONS
+    assert cli._root(None, ["editar", *names]) is None
