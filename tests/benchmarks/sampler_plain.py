@@ -8,6 +8,7 @@ width, Q new positions, V codebook.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -107,8 +108,9 @@ def generate(
     condition_codes: Tensor,
     settings: SamplerSettings,
     draw: Draw = multinomial,
+    steps: int | None = None,
 ) -> Tensor:
-    """Codes int64 (B, N), as `models.editar.sampler.sample` makes them."""
+    """Codes int64 (B, N), as `models.editar.sampler.sample` makes them; only the first `steps`, to time those."""
     rows = 2 if settings.guidance > 1.0 else 1
     drop_text_R = torch.arange(rows * len(text), device=text.device) >= len(text)
     prefix_RQD = model.embed_prefix(
@@ -121,12 +123,13 @@ def generate(
     positions = torch.arange(prefix_RQD.shape[1], device=text.device)
     x_RQD = prefix_RQD
     codes, kept = [], []
-    for index in range(model.config.block_size):
-        logits_RV = sampler.logits(x_RQD, positions)
-        if rows == 2:
-            conditional_BV, null_BV = logits_RV.chunk(2)
-            logits_RV = null_BV + settings.guidance * (conditional_BV - null_BV)
-        with sdpa_kernel(SDPBackend.MATH):  # as published, for every step after the prefill
+    for index in range(steps or model.config.block_size):
+        # As published: for every step after the prefill, the reading of the code included.
+        with sdpa_kernel(SDPBackend.MATH) if index else nullcontext():
+            logits_RV = sampler.logits(x_RQD, positions)
+            if rows == 2:
+                conditional_BV, null_BV = logits_RV.chunk(2)
+                logits_RV = null_BV + settings.guidance * (conditional_BV - null_BV)
             code_B1, probabilities_BV = pick(logits_RV, settings, draw, index)
         codes.append(code_B1.clone())
         kept.append(probabilities_BV.clone())

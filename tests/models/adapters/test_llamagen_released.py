@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 
 import numpy as np
@@ -17,13 +16,10 @@ from editar_bench.suites import SUITES
 from editar_bench.types import How, Task
 from models.adapters import llamagen as adapter
 from models.adapters.llamagen import LlamaGen
-from models.compact.llamagen import LlamaGen as Network
 from models.editar import released
-from models.editar.config import TransformerConfig
 from tests.models import making
 from tests.models.adapters.test_editar_released import VQ
-from tests.models.compact.conftest import enliven
-from tests.models.editar.released import write_codec
+from tests.models.editar.released import write_codec, write_llamagen
 from tests.models.making import example, noise
 
 SIZES = {1: 4, 2: 16}  # codes of a tiny stage's pictures
@@ -35,15 +31,6 @@ def config(stage):
     return making.TRANSFORMER | {"block_size": SIZES[stage]}
 
 
-def write_stage(path, stage):
-    """What the published trainer writes."""
-    network = enliven(Network(TransformerConfig.from_dict(config(stage))))
-    state = network.state_dict()
-    moments = {i: {"exp_avg": torch.zeros_like(v)} for i, v in enumerate(state.values())}
-    content = {"model": state, "optimizer": {"state": moments}, "steps": 9}
-    torch.save(content | {"args": argparse.Namespace(gpt_model="GPT-XL")}, path)
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Settings that name the sources of the second stage."""
@@ -51,7 +38,7 @@ def files(tmp_path_factory):
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("released")
     for stage in SIZES:
-        write_stage(root / f"stage{stage}.pt", stage)
+        write_llamagen(root / f"stage{stage}.pt", config(stage))
     write_codec(root / "vq_ds16_t2i.pt", VQ)
     making.write_text(root / "flan")
     return {

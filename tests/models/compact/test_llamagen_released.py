@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,13 @@ def test_the_published_trainers_file_is_read(model, sizes, io, tmp_path):
     inputs = (io["text"], io["mask"], io["target"], keep)
     with torch.no_grad():
         assert torch.equal(loaded.forward_train(*inputs), model.forward_train(*inputs))
+
+
+def test_settings_are_let_in_and_a_foreign_class_is_refused_by_name(model, sizes, tmp_path):
+    content = {"model": model.state_dict(), "args": argparse.Namespace(lr=1e-4)}
+    torch.save(content | {"where": Fraction(1, 2)}, tmp_path / "stage.pt")
+    with pytest.raises(UserError, match=r"objects of fractions\.Fraction, whose loading"):
+        load_llamagen(tmp_path / "stage.pt", sizes)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.compact.llamagen import LlamaGen
 from models.editar.codec import Codec, CodecConfig
 from models.editar.config import TransformerConfig
 from models.editar.transformer import Transformer
@@ -33,6 +34,18 @@ def write_transformer(path: Path, config: dict[str, Any], optimizer: bool = True
     state = random_state(model)
     state["alignment.weight"] = torch.zeros(768, model.config.dim, 2, 2)
     state["alignment.bias"] = torch.zeros(768)
+    write_trained(path, state, optimizer)
+
+
+def write_llamagen(path: Path, config: dict[str, Any]) -> None:
+    """What LlamaGen's trainer writes for one stage of its text-to-image model."""
+    with torch.device("meta"):
+        model = LlamaGen(TransformerConfig.from_dict(config))
+    write_trained(path, random_state(model))
+
+
+def write_trained(path: Path, state: OrderedDict[str, Tensor], optimizer: bool = True) -> None:
+    """Weights as both trainers leave them."""
     content: dict[str, Any] = {"model": state, "steps": 40_000}
     content["args"] = argparse.Namespace(lr=1e-4, cloud_save_path=None, gpt_model="GPT-XL")
     if optimizer:
