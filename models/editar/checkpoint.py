@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,6 +108,21 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
     return {_plain(key): value for key, value in content.items() if isinstance(value, Tensor)}
 
 
+def misfit(
+    wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], optional: Collection[str] = ()
+) -> str:
+    """Which tensors are missing, unexpected or of another shape, in words; empty if all is well."""
+    problems = [
+        _listed("missing", sorted(wanted.keys() - set(optional) - state.keys())),
+        _listed("unexpected", sorted(state.keys() - wanted.keys())),
+        _listed(
+            "of another shape",
+            sorted(k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape),
+        ),
+    ]
+    return "; ".join(problem for problem in problems if problem)
+
+
 def save_half(module: nn.Module, path: Path | str) -> None:
     """Write a module's tensors as float16 safetensors; the file appears whole or not at all."""
     from safetensors.torch import save_file
@@ -163,15 +178,7 @@ def _fill(
 ) -> None:
     """Put tensors into a model on the meta device, after an exact check of names and shapes."""
     wanted = model.state_dict()
-    problems = [
-        _listed("missing", sorted(wanted.keys() - state.keys())),
-        _listed("unexpected", sorted(state.keys() - wanted.keys())),
-        _listed(
-            "of another shape",
-            sorted(k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape),
-        ),
-    ]
-    found = "; ".join(problem for problem in problems if problem)
+    found = misfit(wanted, state)
     if found:
         raise UserError(
             f"weights: {path} does not fit its configuration ({found}); "

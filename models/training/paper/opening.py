@@ -142,20 +142,19 @@ def _files(source: Source, data: Path) -> _Files:
     if not folder.is_dir():
         if source.repository == seed_edit.REPOSITORY:
             raise UserError(
-                f"train: there is no {folder}, and {source.repository} is one archive that cannot "
-                f"be streamed; fetch it with `hf download {source.repository} --repo-type dataset "
-                f"--local-dir {folder}` and unpack its pictures there"
+                f"train: there is no {folder}, and the pictures of {source.repository} are one archive in pieces "
+                f"that cannot be streamed; prepare it by {seed_edit.how_to_prepare(folder)}"
             )
         return _Files("parquet", [f"hf://datasets/{source.repository}/**/train-*.parquet"])
     for builder, pattern in (("parquet", "train-*.parquet"), ("arrow", "*.arrow")):
         found = sorted(folder.glob(pattern)) or sorted((folder / "data").glob(pattern))
         if found:
             return _Files(builder, [str(path) for path in found])
-    for root in (folder, folder / "auto_editing" / "unsplash"):
+    for root in (folder, folder / seed_edit.HOME):
         found = sorted((root / seed_edit.ANNOTATIONS).glob("*.jsonl"))
         if found:
-            names = [str(path) for path in found]
-            return _Files("json", names, root / seed_edit.PICTURES)
+            pictures = seed_edit.find_pictures(found[0], folder)
+            return _Files("json", [str(path) for path in found], pictures)
     raise UserError(
         f"train: {folder} holds neither train-*.parquet nor *.arrow nor annotations/*.jsonl; "
         f"fetch {source.repository} again, or move the folder away to stream it from the hub"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
-from models.editar.checkpoint import TRAINING_ONLY, read_state, save_half
+from models.editar.checkpoint import TRAINING_ONLY, misfit, read_state, save_half
 from models.editar.config import TransformerConfig
 from models.editar.distillation import DISTILLATION_WEIGHT, Alignment
 from models.editar.objective import Objective
@@ -175,11 +175,9 @@ def begin_with(transformer: Transformer, path: Path) -> None:
     """
     state, wanted = read_state(path), transformer.state_dict()
     own = {key for key in wanted if key == _NULL_PICTURE or key.startswith(TRAINING_ONLY)}
-    wrong = sorted((wanted.keys() - own - state.keys()) | (state.keys() - wanted.keys()))
-    wrong += sorted(k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape)
-    if wrong:
+    found = misfit(wanted, state, optional=own)
+    if found:
         raise UserError(
-            f"train: {path} does not fit the transformer: {wrong[0]} and {len(wrong) - 1} more names are "
-            "missing, unexpected or of another shape; --config must belong to the file"
+            f"train: {path} does not fit the transformer ({found}); --config must belong to the file"
         )
     transformer.load_state_dict(state, strict=False)

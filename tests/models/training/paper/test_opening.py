@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import tarfile
 
 import numpy as np
 import pytest
 
+from data_prep.training import seed_edit
 from editar_bench.conditions import canny_kornia
 from editar_bench.errors import UserError
 from models.editar.pictures import fit
@@ -112,6 +116,54 @@ def test_wrong_copies_are_one_sentence(tmp_path, shape):
     (tmp_path / "other" / "multigen" / "data").rename(tmp_path / "pipe" / "data")
     with pytest.raises(UserError, match="no column source_img and no target_img"):
         open_source(BY_NAME["pipe"], tmp_path, shape)
+
+
+@pytest.mark.parametrize("place", ["unsplash_images", "..", "../../..", "../../../unsplash_images"])
+def test_pictures_are_found_wherever_the_archive_was_unpacked(tmp_path, shape, place):
+    making.seed_unsplash(tmp_path, 3)
+    home = tmp_path / "seed-unsplash" / "auto_editing" / "unsplash"
+    unpacked = home / "images" / place
+    unpacked.mkdir(parents=True, exist_ok=True)
+    for name in ("before", "after"):
+        (home / "images" / name).rename(unpacked / name)
+    opened = open_source(BY_NAME["seed-unsplash"], tmp_path, shape)
+    prompts = {opened.sample(row, 0).prompt for row in opened.rows}
+    assert prompts == {f"make the ball bigger, number {i}" for i in range(3)}
+
+
+def test_an_archive_that_is_still_in_pieces_is_one_sentence_with_its_commands(tmp_path, shape):
+    making.seed_unsplash(tmp_path, 2)
+    home = tmp_path / "seed-unsplash" / "auto_editing" / "unsplash"
+    shutil.rmtree(home / "images")
+    (home / "images").mkdir()
+    (home / "images" / "unsplash_images.tar.gz.part-00").write_bytes(b"piece")
+    with pytest.raises(UserError, match=r"must be unpacked: .*sort \| xargs cat \| tar xz -C"):
+        open_source(BY_NAME["seed-unsplash"], tmp_path, shape)
+
+
+def test_the_commands_that_a_message_names_make_a_copy(tmp_path, shape):
+    making.seed_unsplash(tmp_path, 3)
+    folder = tmp_path / "seed-unsplash"
+    home = folder / "auto_editing" / "unsplash"
+    with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as archive:
+        archive.add(home / "images", "images")
+    shutil.rmtree(home / "images")
+    (home / "images").mkdir()
+    whole = (tmp_path / "all.tar.gz").read_bytes()
+    for i, part in enumerate((whole[:500], whole[500:1000], whole[1000:])):
+        (home / "images" / f"unsplash_images.tar.gz.part-{i:02d}").write_bytes(part)
+    command = seed_edit.how_to_prepare(folder).split("`")[3]
+    subprocess.run(command, shell=True, check=True)
+    opened = open_source(BY_NAME["seed-unsplash"], tmp_path, shape)
+    assert len([opened.sample(row, 0) for row in opened.rows]) == 3
+
+
+def test_damaged_annotations_are_one_sentence(tmp_path, shape):
+    making.seed_unsplash(tmp_path, 1)
+    home = tmp_path / "seed-unsplash" / "auto_editing" / "unsplash"
+    (home / "annotations" / "split_0000.jsonl").write_text('{"source_image": ')
+    with pytest.raises(UserError, match="is no file of JSON lines with source_image"):
+        open_source(BY_NAME["seed-unsplash"], tmp_path, shape)
 
 
 def test_strips_are_refused(tmp_path, shape):
