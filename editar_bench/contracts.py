@@ -106,7 +106,10 @@ class MetricInfo:
 
 
 class SampleMetric(Protocol):
-    """A metric with one value a sample; the reported number is the mean of the defined values."""
+    """A metric with one value a sample; the reported number is the mean of the defined values.
+
+    Any metric may offer `keep_features(folder)`: where what it finds in pictures can be kept for other runs.
+    """
 
     info: MetricInfo
 

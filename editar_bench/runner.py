@@ -17,6 +17,7 @@ from editar_bench import provenance
 from editar_bench.batch_sizes import BatchSizes
 from editar_bench.contracts import Metric, SetMetric
 from editar_bench.engines.local import LocalEngine
+from editar_bench.evaluators.feature_files import FOLDER
 from editar_bench.lookup import Lookup
 from editar_bench.model_names import parse_label
 from editar_bench.plan import ModelEntry, Plan, TaskEntry, build_models
@@ -164,6 +165,8 @@ class _TaskDriver:
         metric = self.entry.metrics[name]
         if name not in self.ready and metric.info.name not in self.broken:
             try:
+                if hasattr(metric, "keep_features"):
+                    metric.keep_features(self.store.out / FOLDER)
                 metric.setup(self.plan.device)
                 self.ready[name] = metric
             except Exception as error:

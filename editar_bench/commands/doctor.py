@@ -59,8 +59,12 @@ def _packages() -> bool:
 
 
 def _disk(out: options.Out) -> None:
+    from editar_bench.evaluators.feature_files import FOLDER, size_of
+
     place = next(p for p in (out.resolve(), *out.resolve().parents) if p.exists())
     typer.echo(f"disk     {shutil.disk_usage(place).free / 2**30:.1f} GiB free for {out}")
+    if kept := size_of(out / FOLDER):
+        typer.echo(f"features {kept / 2**30:.2f} GiB in {out / FOLDER}, which may be deleted")
 
 
 def _tasks() -> list[tuple[str, str]]:

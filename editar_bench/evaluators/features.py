@@ -1,34 +1,31 @@
 """The feature store: what an extractor says about a picture is computed once.
 
-Keys are (content hash, extractor fingerprint), so metrics, models and runs share the values. They
-are kept in memory up to a limit and, where a folder is given, on disk.
+Keys are (content hash, extractor fingerprint), so that metrics, models and runs share the values. They are kept in
+memory up to a limit and, where a folder is given, on disk: what is small, and what will be asked for again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from editar_bench.evaluators.feature_files import FeatureFiles, Features
 from editar_bench.pictures import picture_hash
 
-Features = dict[str, NDArray[Any]]  # of one item, by name
 Item = TypeVar("Item")
 MEMORY_LIMIT = 512 * 2**20  # bytes of arrays kept in memory
 CHUNK = 32  # items given to an extractor at once
+SMALL = 64 * 2**10  # bytes of a record that costs nothing to keep: embeddings are, maps are not
 
 
 class FeatureStore:
     """Least recently used features leave memory first; files on disk stay."""
 
     def __init__(self, folder: Path | None = None, limit: int = MEMORY_LIMIT) -> None:
-        self.folder = folder
+        self.files = None if folder is None else FeatureFiles(folder)
         self.limit = limit
         self._kept: OrderedDict[tuple[str, str], Features] = OrderedDict()
         self._bytes = 0
@@ -38,6 +35,8 @@ class FeatureStore:
         items: Sequence[Item],
         extractor: str,
         compute: Callable[[Sequence[Item]], Sequence[Features]],
+        *,
+        again: bool = False,
     ) -> list[Features]:
         """Features of each item (uint8 pictures or texts), in order.
 
@@ -45,6 +44,8 @@ class FeatureStore:
             items: what to describe; equal items are computed once.
             extractor: fingerprint of `compute`, its weights included.
             compute: from a list of items to one record of arrays each.
+            again: other models and runs will ask for these items too, as for the sources of edits: their features go
+                to disk whatever their size.
         """
         hashes = [content_hash(item) for item in items]
         wanted = dict(zip(hashes, items, strict=True))
@@ -56,7 +57,8 @@ class FeatureStore:
             for name, features in zip(chunk, made, strict=True):
                 found[name] = features
                 self._keep((name, extractor), features)
-                self._write((name, extractor), features)
+                if self.files is not None and (again or _size(features) <= SMALL):
+                    self.files.write(name, extractor, features)
         return [found[h] for h in hashes]
 
     def clear(self) -> None:
@@ -68,7 +70,7 @@ class FeatureStore:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        features = self._read(key)
+        features = None if self.files is None else self.files.read(*key)
         if features is not None:
             self._keep(key, features)
         return features
@@ -79,35 +81,6 @@ class FeatureStore:
         while self._bytes > self.limit and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= _size(dropped)
-
-    def _path(self, key: tuple[str, str]) -> Path | None:
-        content, extractor = key
-        if self.folder is None:
-            return None
-        return self.folder / extractor / content[:2] / f"{content}.safetensors"
-
-    def _read(self, key: tuple[str, str]) -> Features | None:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        path = self._path(key)
-        if path is None or not path.is_file():
-            return None
-        try:
-            return dict(load_file(path))
-        except (OSError, SafetensorError):  # a damaged cache file is made again
-            return None
-
-    def _write(self, key: tuple[str, str], features: Features) -> None:
-        from safetensors.numpy import save
-
-        path = self._path(key)
-        if path is None:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_bytes(save({k: np.ascontiguousarray(v) for k, v in features.items()}))
-        os.replace(aside, path)
 
 
 def content_hash(item: Any) -> str:

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.evaluators import weights
-from editar_bench.evaluators.features import Features, FeatureStore
+from editar_bench.evaluators.feature_files import Features
+from editar_bench.evaluators.features import FeatureStore
+from editar_bench.evaluators.precision import exact_float32
 from editar_bench.types import Picture
 
 if TYPE_CHECKING:
@@ -95,7 +97,8 @@ class Judges:
         if name not in self._fingerprints:
             self._fingerprints[name] = weights.fingerprint(name, self.folder)
         extractor = f"{name}-{self._fingerprints[name]}-{self.device.partition(':')[0]}"
-        return self.store.get(items, extractor, compute)
+        with exact_float32():
+            return self.store.get(items, extractor, compute)
 
     def _segment(self, pictures: Sequence[Picture]) -> list[Features]:
         import torch

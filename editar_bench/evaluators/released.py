@@ -7,6 +7,7 @@ clean-fid's TorchScript file are read; none of them runs foreign Python.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.errors import UserError
-from editar_bench.evaluators.features import Features, FeatureStore
+from editar_bench.evaluators.feature_files import FeatureFiles, Features
+from editar_bench.evaluators.features import FeatureStore
+from editar_bench.evaluators.precision import exact_float32
 from editar_bench.evaluators.sources import SOURCES, is_here, local_copy, missing
 from editar_bench.types import Picture
 
@@ -36,6 +39,12 @@ class Released:
         self.device = "cpu"
         self.store = store or FeatureStore(limit=MEMORY_LIMIT)
         self._networks = {role.replace("_", "-"): network for role, network in given.items()}
+        self._fingerprints: dict[str, str] = {}
+
+    def keep_features(self, folder: Path) -> None:
+        """Share features with other processes through a folder from now on."""
+        if self.store.files is None or self.store.files.folder != folder:
+            self.store.files = FeatureFiles(folder)
 
     def setup(self, device: str, *roles: str) -> None:
         """Load the named networks onto a device, in float32 and eval mode.
@@ -66,14 +75,17 @@ class Released:
         role: str,
         reading: str,
         compute: Callable[[Any, Sequence[Any]], dict[str, Tensor]],
+        *,
+        again: bool = False,
     ) -> list[Features]:
-        """What a network says about each item (pictures or texts), computed once for all metrics and models.
+        """What a network says about each item (pictures or texts), computed once for all metrics, models and runs.
 
         Args:
             items: uint8 pictures (H, W, 3) or texts.
             role: the network.
-            reading: name of preprocessing and output; with role and device it is the key in the store.
+            reading: name of preprocessing and output; with role, weights, precision and device the key in the store.
             compute: network and items to tensors with a batch axis.
+            again: as `FeatureStore.get`.
         """
         import torch
 
@@ -81,13 +93,19 @@ class Released:
 
         network = self[role]
         kind = self.device.partition(":")[0]
-        key = f"{role}-{reading}-{id(network)}-fp32-{kind}"
+        key = f"{role}-{reading}-{self.fingerprint(role)}-fp32-{kind}"
 
         def batch(chunk: Sequence[Any]) -> list[Features]:
-            with torch.inference_mode():
+            with torch.inference_mode(), exact_float32():
                 return _split(compute(network, chunk))
 
-        return self.store.get(items, key, batch)
+        return self.store.get(items, key, batch, again=again)
+
+    def fingerprint(self, role: str) -> str:
+        """Of the weights, wherever they came from."""
+        if role not in self._fingerprints:
+            self._fingerprints[role] = weights_hash(self[role])
+        return self._fingerprints[role]
 
     def pictures(self, role: str, pictures: Sequence[Picture]) -> list[NDArray[np.float32]]:
         """A CLIP's unit vectors (D,) of pictures."""
@@ -135,6 +153,17 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"The weights file {path} cannot be read ({type(error).__name__}); fetch it again."
         ) from error
     return state
+
+
+def weights_hash(network: Any) -> str:
+    """16 digits of the sha256 of a network's kind, and of its tensors' names, shapes and values."""
+    import torch
+
+    digest = hashlib.sha256(type(network).__name__.encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 def fill(network: Any, state: dict[str, Tensor], what: str) -> None:

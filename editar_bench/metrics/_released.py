@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from editar_bench.contracts import Missing
@@ -28,6 +29,10 @@ class ReadsReleased(Judged):
     def setup(self, device: str) -> None:
         """Load the networks."""
         self.networks.setup(device, *self.ROLES)
+
+    def keep_features(self, folder: Path) -> None:
+        """Share what the networks say with other runs."""
+        self.networks.keep_features(folder)
 
 
 class WithReleased(ReadsReleased, PerSample):

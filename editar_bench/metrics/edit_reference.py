@@ -6,7 +6,9 @@ Edit never said which networks it used; here they are MagicBrush's, as UltraEdit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,6 +52,15 @@ def caption_of(example: Example, *, edited: bool = True) -> str:
     if not text:
         raise Undefined("the data has no caption of the picture for this sample")
     return text
+
+
+def all_defined(read: Callable[[Example], Any], examples: Sequence[Example]) -> list[Any]:
+    """What `read` gives for those examples that have it: a batch to be computed ahead."""
+    found = []
+    for example in examples:
+        with suppress(Undefined):
+            found.append(read(example))
+    return found
 
 
 class _Difference(WithReleased):
@@ -107,8 +118,8 @@ class _ClipImage(WithReleased):
     AGAINST: ClassVar[Any]
 
     def prefetch(self, examples: Sequence[Example], images: Sequence[Picture]) -> None:
-        """Embed the results at once."""
-        self.networks.pictures(CLIP, images)
+        """Embed results and references at once."""
+        self.networks.pictures(CLIP, [*images, *all_defined(type(self).AGAINST, examples)])
 
     def value(self, example: Example, image: Picture) -> float:
         """Cosine of result and reference."""
@@ -142,6 +153,11 @@ class MagicBrushClipText(WithReleased):
         "mb_clip_text", "clip.B32.text", "higher", "MagicBrush: CLIP-T of result and caption"
     )
 
+    def prefetch(self, examples: Sequence[Example], images: Sequence[Picture]) -> None:
+        """Embed results and captions at once."""
+        self.networks.pictures(CLIP, images)
+        self.networks.texts(CLIP, all_defined(caption_of, examples))
+
     def value(self, example: Example, image: Picture) -> float:
         """Cosine, negative ones kept."""
         (image_D,) = self.networks.pictures(CLIP, [image])
@@ -168,6 +184,12 @@ class EmuClipDirection(WithReleased):
         "cosine of the changes of picture and caption in CLIP space",
     )
 
+    def prefetch(self, examples: Sequence[Example], images: Sequence[Picture]) -> None:
+        """Embed sources, results and both captions at once."""
+        self.networks.pictures(CLIP, [*(e.condition for e in examples), *images])
+        for edited in (False, True):
+            self.networks.texts(CLIP, all_defined(partial(caption_of, edited=edited), examples))
+
     def value(self, example: Example, image: Picture) -> float:
         """Cosine of two differences of unit vectors."""
         before, after = self.networks.pictures(CLIP, [example.condition, image])
@@ -180,12 +202,17 @@ class _Dino(WithReleased):
     ROLES = (DINO,)
     AGAINST: ClassVar[Any]
 
+    def prefetch(self, examples: Sequence[Example], images: Sequence[Picture]) -> None:
+        """Read results and references at once."""
+        self._read([*images, *all_defined(type(self).AGAINST, examples)])
+
     def value(self, example: Example, image: Picture) -> float:
         """Cosine of class features."""
-        readings = self.networks.read(
-            [image, type(self).AGAINST(example)], DINO, "class-256-224", _class_features
-        )
-        return _cosine(*(reading["class"] for reading in readings))
+        return _cosine(*self._read([image, type(self).AGAINST(example)]))
+
+    def _read(self, pictures: Sequence[Picture]) -> list[NDArray[np.float32]]:
+        readings = self.networks.read(pictures, DINO, "class-256-224", _class_features)
+        return [reading["class"] for reading in readings]
 
 
 class MagicBrushDino(_Dino):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from editar_bench.evaluators.precision import exact_float32
 from editar_bench.metrics._pie import PieComparison
 from editar_bench.metrics._released import Pair
 
@@ -24,7 +25,7 @@ class _Lpips(PieComparison):
         values: list[float] = []
         for start in range(0, len(pairs), CHUNK):
             sources, results = zip(*pairs[start : start + CHUNK], strict=True)
-            with torch.inference_mode():
+            with torch.inference_mode(), exact_float32():
                 distances_B = network(as_batch(sources, device), as_batch(results, device))
             values += (1e3 * distances_B.double()).tolist()
         return values

@@ -32,18 +32,17 @@ class _Structure(PieComparison):
         from editar_bench.evaluators.dino import structure_distance
 
         device = self.networks.device
-        sources = self._keys([source for source, _ in pairs])
+        sources = self._keys([source for source, _ in pairs], again=True)
         results = self._keys([result for _, result in pairs])
         return [
             1e3 * structure_distance(a["keys"], b["keys"], device)
             for a, b in zip(sources, results, strict=True)
         ]
 
-    def _keys(self, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+    def _keys(self, pictures: Sequence[Picture], *, again: bool = False) -> list[dict[str, Any]]:
         reading = f"keys11-224-peak{self.PEAK:g}"
-        return self.networks.read(
-            pictures, "dino-vitb8", reading, partial(_read_keys, peak=self.PEAK)
-        )
+        compute = partial(_read_keys, peak=self.PEAK)
+        return self.networks.read(pictures, "dino-vitb8", reading, compute, again=again)
 
 
 class PieStructure(_Structure, region="frame"):

@@ -52,8 +52,8 @@ class _SoftEdges(ReadsReleased):
     def __init_subclass__(cls) -> None:
         cls.ROLES = (cls.ROLE,) if hasattr(cls, "ROLE") else ()
 
-    def maps(self, pictures: Sequence[Picture]) -> list[Map]:
-        """The network's edges of each picture."""
+    def maps(self, pictures: Sequence[Picture], *, again: bool = False) -> list[Map]:
+        """The network's edges of each picture; `again`: those of other models are compared with it too."""
         from editar_bench.evaluators.soft_edges import pixels
 
         device, show = self.networks.device, _SHOWN[self.SHOWN]
@@ -61,8 +61,14 @@ class _SoftEdges(ReadsReleased):
         def compute(network: Any, chunk: Sequence[Picture]) -> dict[str, Any]:
             return {"edges": network(show(pixels(chunk, device)))}
 
-        readings = self.networks.read(pictures, self.ROLE, f"edges of {self.SHOWN}", compute)
+        reading = f"edges-of-{self.SHOWN.replace(' ', '-')}"
+        readings = self.networks.read(pictures, self.ROLE, reading, compute, again=again)
         return [reading["edges"] for reading in readings]
+
+    def look(self, examples: Sequence[Example], images: Sequence[Picture]) -> None:
+        """Find the edges of a batch of results and of the true pictures."""
+        self.maps(images)
+        self.maps([e.target for e in examples if e.target is not None], again=True)
 
     def value(self, example: Example, image: Picture) -> float:
         """In [0, 1]."""
@@ -87,7 +93,7 @@ class _Four(_SoftEdges):
         self, examples: Sequence[Example], images: Sequence[Picture]
     ) -> list[NDArray[np.float64]]:
         """The sample's tag and the value of the picture."""
-        self.maps(images)
+        self.look(examples, images)
         pairs = zip(examples, images, strict=True)
         return [np.array([tag(e.id), self.value(e, image)]) for e, image in pairs]
 
@@ -101,8 +107,8 @@ class _One(_SoftEdges, PerSample):
     """ControlAR: the label rounded to 8 bit, the result as it is."""
 
     def prefetch(self, examples: Sequence[Example], images: Sequence[Picture]) -> None:
-        """Find the edges of a batch."""
-        self.maps(images)
+        """See `look`."""
+        self.look(examples, images)
 
     def stored(self, found: Map, true: Map) -> tuple[Stored, Stored]:
         """In 0...255."""

@@ -9,6 +9,9 @@ import pytest
 
 from data_prep import hub_fetch
 from editar_bench.errors import UserError
+from editar_bench.evaluators import dino
+from editar_bench.evaluators.released import Released
+from editar_bench.metrics import _released
 from editar_bench.model_names import parse_models
 from editar_bench.plan import build_models, make_plan
 from editar_bench.progress import Silent
@@ -16,8 +19,10 @@ from editar_bench.registry import METRICS, TASKS
 from editar_bench.runner import run
 from editar_bench.store import Reader
 from editar_bench.types import RunSpec, Task
+from tasks.paper import PieBenchEdit
 from tests.data_prep.fake_hub import FakeHub, serve
 from tests.data_prep.making import picture_bytes, pie_archive, pie_item, shard
+from tests.editar_bench.metrics import published
 from tests.editar_bench.test_cli import call
 
 
@@ -97,6 +102,40 @@ def test_a_run_without_released_networks_has_values_where_none_is_needed(data, t
     assert rows.loc["pie_psnr", "n"] == 2
     clip = rows.loc["pie_clip_whole"]
     assert clip["status"] == "failed" and "EDITAR_BENCH_WEIGHTS" in clip["reason"]
+
+
+def test_a_second_model_in_a_second_run_reads_the_sources_from_disk(data, tmp_path, monkeypatch):
+    put_archive(data)
+    seen: list[int] = []
+    names = [n for n in PieBenchEdit.metrics if "structure" in n]
+    monkeypatch.setattr(PieBenchEdit, "metrics", names)
+
+    class Counted(dino.Dino):
+        def keys(self, images_B3HW):
+            seen.append(len(images_B3HW))
+            return super().keys(images_B3HW)
+
+    def values(model, out):
+        """In a process of its own, as far as networks and memory go."""
+        networks = Released(dino_vitb8=Counted(published.tiny_dino().vit))
+        monkeypatch.setattr(_released, "shared_released", lambda: networks)
+        entries = build_models(parse_models(model))
+        spec = RunSpec(suite="paper", datasets=("pie-bench",), tasks=(Task.EDIT,), models=(model,))
+        run(make_plan(spec, "cpu", entries), out, Silent())
+        rows = Reader(out).details()
+        rows = rows[(rows["model"] == model) & (rows["slice"] == "")].set_index("metric")
+        made, seen[:] = sum(seen), []
+        return made, {n: rows.loc[n, "value"] for n in names}
+
+    alone, fresh = values("blank", tmp_path / "fresh")
+    copied, _ = values("copy-source", tmp_path / "shared")
+    again, shared = values("blank", tmp_path / "shared")
+    assert len(fresh) == 4 and shared == fresh
+    # Two sources, whole and cut out in two ways (one edit covers its picture), and one blank result in as many.
+    assert alone - again == copied > 0
+    assert (tmp_path / "shared" / "features").is_dir()
+    text = call("doctor", "--out", str(tmp_path / "shared"))[1]
+    assert "features 0.00 GiB in" in text and "which may be deleted" in text
 
 
 def test_rows_that_need_a_true_picture_are_unsupported_where_there_is_none(data, tmp_path):

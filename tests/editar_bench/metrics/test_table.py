@@ -21,6 +21,33 @@ def test_protocols_are_unique():
     assert len(set(protocols)) == len(protocols)
 
 
+# What papers print under one name and compute in different ways.
+VARIANTS = (
+    "depth.dptl384.max.x4",
+    "depth.dptl512.max.x1",
+    "depth.dptl384.minmax.x1",
+    "canny.kornia01-02.pool4",
+    "canny.kornia01-02.x1",
+    "canny.cv100-200.x1",
+    "seg.ade.m2f.s512.x4",
+    "seg.coco.dlv3.s512.x4",
+    "seg.ade.m2f.s640.x1",
+    "seg.coco.dlv3.s512.x1",
+    "fid.clean.mean4",
+    "fid.clean.x1",
+    "clip.B16",
+    "clip.L14.whole",
+    "clip.B32.text",
+    "dino.vitb8.keys11.in255",
+    "dino.vits16.cls",
+)
+
+
+def test_every_published_variant_is_a_metric_of_its_own():
+    protocols = {load_target(target).INFO.protocol for target, _ in METRICS.values()}
+    assert protocols >= set(VARIANTS)
+
+
 @pytest.mark.parametrize("task", [SceneEdit, SceneDepth, SceneEdge, SceneSegmentation])
 def test_tasks_list_exactly_the_metrics_that_speak_about_them(task):
     infos = [load_target(target).INFO for target, _ in METRICS.values()]
