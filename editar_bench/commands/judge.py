@@ -48,6 +48,8 @@ def judge(
     The key is read from OPENAI_API_KEY and stored nowhere. Every reply is stored as it came, with the judge's
     snapshot and the hash of the question. Failed calls are counted, never a score, and asked again next time.
 
+    An endpoint that answers none of 40 calls is asked no further.
+
     Exit code 1: some calls failed, the others are stored.
     """
     from editar_bench.errors import UserError
@@ -95,8 +97,6 @@ def _labels(text: str) -> list[str]:
 def _print_estimate(
     job: Job, out: options.Out, price_in: float | None, price_out: float | None
 ) -> None:
-    from PIL import Image
-
     from editar_bench.judging import work
     from editar_bench.judging.price import estimate
     from editar_bench.store import Reader
@@ -109,9 +109,9 @@ def _print_estimate(
 
     rows = work.outputs(query, job)  # type: ignore[arg-type]
     calls = work.open_calls(job, rows, work.replies(query, job, rows))  # type: ignore[arg-type]
-    with Image.open(out / rows[0]["path"]) as image:
-        size = (image.height, image.width)
-    found = estimate((call.question, call.output["prompt"] or "", size) for call in calls)
+    found = estimate(
+        (call.question, call.output["prompt"] or "", call.sizes(out)) for call in calls
+    )
     typer.echo(
         f"{len(rows):,} pictures, {found.calls:,} calls of {job.judge} are open: about "
         f"{found.tokens_in:,} tokens sent and {found.tokens_out:,} answered"
@@ -136,5 +136,5 @@ def _carry_out(job: Job, endpoint: object, out: options.Out) -> None:
                 f"{row.model}  {row.metric}  {number(row.value)} {span}  {counted}  {row.protocol}"
             )
     if verdict.failed:
-        typer.echo(f"{verdict.failed} call(s) failed, first: {verdict.reason}", err=True)
+        typer.echo(f"{verdict.note}; the same command asks those again and the rest", err=True)
         raise typer.Exit(1)

@@ -5,8 +5,8 @@ A failed call is a reply with a reason. It makes no score; it is counted, and as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,11 +43,13 @@ class Verdict:
     aggregates: list[Aggregate] = field(default_factory=list)
     failed: int = 0
     reason: str = ""  # of the first failed call
+    unsent: int = 0  # calls that were given up because the endpoint answered none before them
 
     @property
     def note(self) -> str:
         """What a reader of the numbers must know."""
-        return f"{self.failed} calls failed, first: {self.reason}" if self.failed else ""
+        rest = f"; {self.unsent} more were not sent" if self.unsent else ""
+        return f"{self.failed} calls failed, first: {self.reason}{rest}" if self.failed else ""
 
 
 def judge(out: Path, job: Job, endpoint: Judge, reporter: Reporter) -> Verdict:
@@ -104,13 +106,36 @@ def _ask_all(
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
         for start in range(0, len(calls), _CHUNK):
-            rows = list(pool.map(one, calls[start : start + _CHUNK]))
-            store.write_part("judge_reply", rows)
+            rows = _ask_chunk(store, pool, one, calls[start : start + _CHUNK])
             bad = [row for row in rows if row["status"] == "failed"]
             verdict.failed += len(bad)
             verdict.reason = verdict.reason or (bad[0]["reason"] if bad else "")
             advance(len(rows))
+            if not any(row["reply"] for row in rows):  # a wrong key, an endpoint that is away
+                verdict.unsent = len(calls) - start - len(rows)
+                break
     store.ingest()
+
+
+def _ask_chunk(
+    store: Store,
+    pool: ThreadPoolExecutor,
+    one: Callable[[Call], dict[str, Any]],
+    calls: Sequence[Call],
+) -> list[dict[str, Any]]:
+    """Ask and store. Who interrupts waits for the calls on their way, which are paid for, and they are stored too."""
+    asked = [pool.submit(one, call) for call in calls]
+    try:
+        wait(asked)
+    finally:
+        for future in asked:
+            future.cancel()
+        wait(asked)
+        rows = [f.result() for f in asked if not f.cancelled() and not f.exception()]
+        store.write_part("judge_reply", rows)
+    for future in asked:
+        future.result()
+    return rows
 
 
 def _ask(out: Path, job: Job, endpoint: Judge, run_id: str, call: Call) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import time
 import urllib.error
 import urllib.request
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
+from urllib.parse import urlsplit
 
 from editar_bench.errors import UserError
 
@@ -18,6 +20,8 @@ TIMEOUT = 180.0  # seconds
 TRIES = 4
 _WAITS = (1.0, 4.0, 16.0)  # seconds before the next try
 _LONGEST_WAIT = 120.0
+_LONGEST_ANSWER = 2**20  # bytes; a real one has a few kilobytes
+_LONGEST_NAME = 80  # characters of a snapshot, which becomes part of a protocol id
 _BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504})  # worth another try
 
 
@@ -43,10 +47,16 @@ class Endpoint:
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UserError(
                 f"--endpoint is '{self.url}'; write the address up to /chat/completions, such as "
                 "https://api.openai.com/v1."
+            )
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise UserError(
+                "--endpoint holds more than an address; addresses are stored with the results, so "
+                "put the key into OPENAI_API_KEY instead."
             )
 
     def ask(self, system: str, text: str, pictures: Sequence[bytes]) -> Reply:
@@ -80,17 +90,32 @@ class Endpoint:
         )
         wait = _WAITS[min(attempt, len(_WAITS) - 1)]
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-                return read_answer(answer.read().decode("utf-8", errors="replace")), None
-        except urllib.error.HTTPError as error:
-            raw = error.read().decode("utf-8", errors="replace")
-            reply = Reply(reason=f"the endpoint answered {error.code}: {_short(raw)}", raw=raw)
-            if error.code not in _BUSY:
-                return reply, None
-            return reply, _retry_after(error.headers.get("Retry-After"), wait)
+            try:
+                with _OPENER.open(request, timeout=TIMEOUT) as answer:
+                    return read_answer(_body_of(answer)), None
+            except urllib.error.HTTPError as error:
+                raw = _body_of(error)
+                reply = Reply(reason=f"the endpoint answered {error.code}: {_short(raw)}", raw=raw)
+                if error.code not in _BUSY:
+                    return reply, None
+                return reply, _retry_after(error.headers.get("Retry-After"), wait)
         except (OSError, HTTPException) as error:  # no connection, or it broke
             reason = _short(str(getattr(error, "reason", error)) or type(error).__name__)
             return Reply(reason=f"the endpoint cannot be reached: {reason}"), wait
+
+
+class _Staying(urllib.request.HTTPRedirectHandler):
+    """No redirects: they would carry the key to an address that nobody named."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        """Makes the redirect the answer, a failed one."""
+
+
+_OPENER = urllib.request.build_opener(_Staying)
+
+
+def _body_of(answer: Any) -> str:
+    return str(answer.read(_LONGEST_ANSWER).decode("utf-8", errors="replace"))
 
 
 def read_answer(raw: str) -> Reply:
@@ -98,33 +123,48 @@ def read_answer(raw: str) -> Reply:
     try:
         answer: Any = json.loads(raw)
         message = answer["choices"][0]["message"]
-        text = message.get("content")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        text, refusal = message.get("content"), message.get("refusal")
+        usage = answer.get("usage") or {}
+        tokens = [_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
+        snapshot = str(answer.get("model") or "")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return Reply(reason="the endpoint's answer is no chat completion", raw=raw)
-    usage = answer.get("usage") or {}
-    told = Reply(
+    said = isinstance(text, str) and bool(text.strip())
+    return Reply(
         raw=raw,
-        snapshot=str(answer.get("model") or ""),
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        text=text if isinstance(text, str) else "",
-        reason=""
-        if isinstance(text, str) and text
-        else f"refused: {_short(str(message.get('refusal') or 'empty'))}",
+        snapshot=_name(snapshot),
+        prompt_tokens=tokens[0],
+        completion_tokens=tokens[1],
+        text=_storable(text) if said else "",
+        reason="" if said else f"refused: {_short(str(refusal or 'empty'))}",
     )
-    return told
+
+
+def _storable(text: str) -> str:
+    """Without halves of characters, which JSON can spell and no file can hold."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def _name(text: str) -> str:
+    """A snapshot as part of an id: letters, digits and a few signs."""
+    kept = (c if c.isascii() and (c.isalnum() or c in "._:/@+-") else "_" for c in text)
+    return "".join(kept)[:_LONGEST_NAME]
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+    return value if good else None
 
 
 def _retry_after(header: str | None, otherwise: float) -> float:
     try:
-        return min(max(float(header or ""), 0.0), _LONGEST_WAIT)
+        wait = float(header or "")
     except ValueError:
         return otherwise
+    return otherwise if math.isnan(wait) else min(max(wait, 0.0), _LONGEST_WAIT)
 
 
 def _short(text: str) -> str:
-    return " ".join(text.split())[:200]
+    """One line for a person, without what a terminal would take for commands."""
+    line = "".join(c if c.isprintable() else " " for c in _storable(text))
+    return " ".join(line.split())[:200]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -43,8 +44,8 @@ class Question:
 
     def asked(self, instruction: str, category: str) -> str:
         """The text for one sample."""
-        kind = category or "not named"
-        return self.text.replace("{category}", kind).replace("{instruction}", instruction)
+        words = {"{category}": category or "not named", "{instruction}": instruction}
+        return re.sub(r"\{category\}|\{instruction\}", lambda hole: words[hole[0]], self.text)
 
 
 SEMANTICS = Question(
@@ -167,7 +168,7 @@ def read_marks(reply: str, question: Question) -> list[float]:
         raise ValueError("the reply holds no JSON object")
     try:
         scores: Any = json.loads(reply[start : stop + 1])["scores"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("the reply holds no scores") from error
     if not isinstance(scores, list) or len(scores) != question.count:
         raise ValueError(f"the reply does not hold {question.count} scores")

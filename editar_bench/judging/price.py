@@ -6,7 +6,7 @@ An estimate: four characters a token, pictures by OpenAI's published rule for ti
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from editar_bench.judging.forms import SYSTEM, Question
@@ -29,13 +29,13 @@ class Estimate:
         return (self.tokens_in * price_in + self.tokens_out * price_out) / 1e6
 
 
-def estimate(calls: Iterable[tuple[Question, str, tuple[int, int]]]) -> Estimate:
-    """Of (question, instruction, (height, width) of the pictures)."""
+def estimate(calls: Iterable[tuple[Question, str, Sequence[tuple[int, int]]]]) -> Estimate:
+    """Of (question, instruction, (height, width) of every picture that goes with it)."""
     count = tokens = 0
-    for question, instruction, size in calls:
+    for question, instruction, sizes in calls:
         count += 1
         tokens += math.ceil((len(SYSTEM) + len(question.text) + len(instruction)) / 4)
-        tokens += len(question.shown) * picture_tokens(*size)
+        tokens += sum(picture_tokens(*size) for size in sizes)
     return Estimate(count, tokens, count * _ANSWER)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,29 @@ class Call:
 
     def pictures(self, out: Path) -> list[bytes]:
         """The PNG files in the order of the question."""
-        paths = {"source": self.output["condition_path"], "result": self.output["path"]}
         try:
-            return [(out / paths[name]).read_bytes() for name in self.question.shown]
+            return [path.read_bytes() for path in self._paths(out)]
         except OSError as error:
             raise UserError(f"The stored picture {error.filename} cannot be read.") from error
+
+    def sizes(self, out: Path) -> list[tuple[int, int]]:
+        """(height, width) of each."""
+        return [_size(path) for path in self._paths(out)]
+
+    def _paths(self, out: Path) -> list[Path]:
+        paths = {"source": self.output["condition_path"], "result": self.output["path"]}
+        return [out / paths[name] for name in self.question.shown]
+
+
+@lru_cache(maxsize=4096)
+def _size(path: Path) -> tuple[int, int]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except OSError as error:
+        raise UserError(f"The stored picture {path} cannot be read.") from error
 
 
 def outputs(query: Query, job: Job) -> list[dict[str, Any]]:

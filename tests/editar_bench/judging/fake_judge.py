@@ -27,6 +27,7 @@ class FakeJudge:
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
+    location: str = ""  # where redirects lead
 
     def completion(self, text: str) -> dict[str, Any]:
         return {
@@ -56,6 +57,8 @@ def serve(judge: FakeJudge) -> Iterator[FakeJudge]:
             self.send_response(status)
             if status == 429:
                 self.send_header("Retry-After", "0")
+            if judge.location:
+                self.send_header("Location", judge.location)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

@@ -47,6 +47,7 @@ def test_a_question_holds_the_samples_own_words_as_they_are() -> None:
     assert "The kind of edit: add object." in text
     assert "add {category} to {instruction}" in text
     assert "{instruction}" not in SEMANTICS.asked("x", "")
+    assert "edit: {instruction}. It" in EDIT.asked("x", "{instruction}")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,7 @@ def test_marks_are_found_in_a_reply(reply: str, marks: list[float]) -> None:
         ("I cannot help with that.", "no JSON object"),
         ('{"score": [1, 2]}', "no scores"),
         ("{'scores': [1, 2]}", "no scores"),
+        ('{"scores": ' + "[" * 100_000 + "}", "no scores"),
         ('{"scores": [1]}', "not hold 2 scores"),
         ('{"scores": [1, 11]}', "not from 0 to 10"),
         ('{"scores": [1, -1]}', "not from 0 to 10"),
@@ -95,8 +97,11 @@ def test_tokens_of_a_picture(size: tuple[int, int], tokens: int) -> None:
 
 
 def test_the_estimate_counts_calls_words_and_pictures() -> None:
-    one = estimate([(QUALITY, "", (512, 512))])
-    two = estimate([(SEMANTICS, "x" * 400, (512, 512)), (QUALITY, "", (512, 512))])
+    side = (512, 512)
+    one = estimate([(QUALITY, "", [side])])
+    two = estimate([(SEMANTICS, "x" * 400, [side, side]), (QUALITY, "", [side])])
     assert (one.calls, two.calls, two.tokens_out) == (1, 2, 160)
     assert two.tokens_in - one.tokens_in >= 2 * 255 + 100
+    wide = estimate([(SEMANTICS, "", [side, (512, 513)])])
+    assert wide.tokens_in - estimate([(SEMANTICS, "", [side, side])]).tokens_in == 170
     assert two.dollars(2.0, 10.0) == pytest.approx((2 * two.tokens_in + 1600) / 1e6)

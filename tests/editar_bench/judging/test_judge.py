@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from editar_bench.errors import UserError
+from editar_bench.judging import driver
 from editar_bench.judging import endpoint as calls
 from editar_bench.judging.driver import judge as run_judge
 from editar_bench.judging.endpoint import Endpoint
@@ -229,6 +231,9 @@ def test_an_endpoint_that_stays_busy_or_away_is_a_failed_call() -> None:
             "refused: no faces",
         ),
         ('{"choices": [{"message": {"content": ""}}]}', "refused: empty"),
+        ('{"choices": {"0": 1}}', "no chat completion"),
+        ('{"choices": [{"message": {"content": "x"}}], "usage": [1]}', "no chat completion"),
+        ("[" * 100_000, "no chat completion"),
     ],
 )
 def test_answers_without_a_text_are_failed_calls(raw: str, words: str) -> None:
@@ -236,10 +241,89 @@ def test_answers_without_a_text_are_failed_calls(raw: str, words: str) -> None:
     assert not reply.text and words in reply.reason and reply.raw == raw
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "api.openai.com/v1", ""])
+def test_a_hostile_answer_is_cut_cleaned_and_stored(out: Path) -> None:
+    odd = json.loads('"\\ud83d {\\"scores\\": [7, 7]} \\u0000"')
+    hostile = FakeJudge(lambda text, pictures: (200, odd))
+    hostile.snapshot = "judge\n\x1b[31m" + "x" * 1000
+    with serve(hostile) as server:
+        hostile_usage = {"prompt_tokens": 10**30, "completion_tokens": -1}
+        completion = server.completion
+        server.completion = lambda text: completion(text) | {"usage": hostile_usage}  # type: ignore[method-assign]
+        verdict = judged(out, server, job(models=("editar",), limit=1))
+    assert not verdict.failed
+    (said, _) = replies(out)
+    assert said["snapshot"] == "judge___31m" + "x" * 69
+    assert pd.isna(said["prompt_tokens"]) and pd.isna(said["completion_tokens"])
+
+
+def test_a_broken_or_endless_answer_is_a_failed_call() -> None:
+    def endless(text: str, pictures: list[bytes]) -> tuple[int, Any]:
+        return 200, {"choices": [{"message": {"content": "x" * 2**21}}]}
+
+    with serve(FakeJudge(endless)) as server:
+        reply = Endpoint(server.url, "m").ask("s", "t", [])
+        assert "no chat completion" in reply.reason and len(reply.raw) == 2**20
+    reply = calls.read_answer('{"choices": [{"message": {"refusal": "\\u001b[2J no"}}]}')
+    assert reply.reason == "refused: [2J no"
+
+
+def test_the_key_follows_no_redirect() -> None:
+    with (
+        serve(FakeJudge(lambda text, pictures: (200, scores(1, 1)))) as elsewhere,
+        serve(FakeJudge(lambda text, pictures: (302, {}))) as server,
+    ):
+        server.location = f"{elsewhere.url}/chat/completions"
+        reply = Endpoint(server.url, "m", "secret").ask("s", "t", [])
+        assert "302" in reply.reason and not elsewhere.headers
+
+
+@pytest.mark.parametrize(("header", "wait"), [("nan", 1), ("inf", 120), ("-5", 0), ("x", 1)])
+def test_waits_are_bounded(header: str, wait: float) -> None:
+    assert calls._retry_after(header, 1.0) == wait
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "api.openai.com/v1", "", "http://"])
 def test_only_web_addresses_are_asked(url: str) -> None:
     with pytest.raises(UserError, match="--endpoint is"):
         Endpoint(url, "m")
+
+
+@pytest.mark.parametrize("url", ["https://me:secret@host/v1", "https://host/v1?key=secret"])
+def test_keys_in_addresses_are_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(UserError, match="OPENAI_API_KEY") as caught:
+        Endpoint(url, "m")
+    assert "secret" not in str(caught.value)
+
+
+def test_an_endpoint_that_answers_nothing_is_asked_no_further(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_CHUNK", 3)
+    with serve(FakeJudge(lambda text, pictures: (401, {"error": "no key"}))) as server:
+        verdict = judged(out, server, job(models=("editar",)))
+        assert len(server.requests) == verdict.failed == 3 and verdict.unsent == 5
+        assert verdict.note.endswith("; 5 more were not sent")
+
+
+def test_what_was_answered_before_an_interruption_is_kept(out: Path) -> None:
+    lock = threading.Lock()
+    asked: list[str] = []
+
+    class Interrupted(Endpoint):
+        def ask(self, system: str, text: str, pictures: Any) -> Any:
+            with lock:
+                asked.append(text)
+                if len(asked) == 5:
+                    raise KeyboardInterrupt
+            return super().ask(system, text, pictures)
+
+    with serve(FakeJudge(marks)) as server:
+        with pytest.raises(KeyboardInterrupt):
+            run_judge(out, job(models=("editar",)), Interrupted(server.url, "judge"), Silent())
+        before = len(server.requests)
+        assert before == 7
+        verdict = judged(out, server, job(models=("editar",)))
+        assert len(server.requests) == 8 and not verdict.failed  # the one that had no answer
 
 
 # --- the command ---
@@ -265,7 +349,7 @@ def test_the_command_fails_when_calls_fail(out: Path, monkeypatch: pytest.Monkey
     with serve(FakeJudge(lambda text, pictures: (500, {}))) as server:
         command = ("judge", "--model", "editar", "--judge", "j", "--dataset", "d", "--yes")
         code, text, err = call(*command, "--endpoint", server.url, "--out", str(out))
-    assert code == 1 and "8 call(s) failed, first: the endpoint answered 500" in err
+    assert code == 1 and "8 calls failed, first: the endpoint answered 500" in err
     assert Reader(out).details(model="editar").empty  # no score, and no zero
 
 
