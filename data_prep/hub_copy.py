@@ -66,9 +66,6 @@ def rows(original: Path, source: HubSplit) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: no shard is there, one cannot be read, or it has other columns.
     """
-    import pyarrow
-    import pyarrow.parquet
-
     found = shards(original, source)
     if not found:
         raise UserError(
@@ -76,18 +73,29 @@ def rows(original: Path, source: HubSplit) -> Iterator[dict[str, Any]]:
             f"`{source.command}`, or put a copy of {source.repository} there."
         )
     for shard in found:
-        try:
-            file = pyarrow.parquet.ParquetFile(shard)
-            missing = [name for name in source.columns if name not in file.schema_arrow.names]
-            if missing:
-                raise UserError(
-                    f"{shard} has no column {' and no '.join(missing)}; it is not "
-                    f"{source.repository}."
-                )
-            for batch in file.iter_batches(batch_size=_ROWS, columns=list(source.columns)):
-                yield from batch.to_pylist()
-        except (OSError, pyarrow.ArrowException) as error:
-            raise UserError(f"{shard} cannot be read ({error}); fetch it again.") from error
+        yield from shard_rows(shard, source)
+
+
+def shard_rows(shard: Path, source: HubSplit) -> Iterator[dict[str, Any]]:
+    """The rows of one shard.
+
+    Raises:
+        UserError: it cannot be read, or has other columns.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(shard)
+        missing = [name for name in source.columns if name not in file.schema_arrow.names]
+        if missing:
+            raise UserError(
+                f"{shard} has no column {' and no '.join(missing)}; it is not {source.repository}."
+            )
+        for batch in file.iter_batches(batch_size=_ROWS, columns=list(source.columns)):
+            yield from batch.to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{shard} cannot be read ({error}); fetch it again.") from error
 
 
 def picture(cell: Any, where: str) -> Picture:

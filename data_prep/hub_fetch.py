@@ -47,23 +47,60 @@ def fetch(
         UserError: the hub or the data set cannot be reached, has no such split or columns, a shard arrives damaged, or
             the disk is too small; what has been fetched is kept.
     """
-    record = _read_record(original, source)
-    with _network(source):
-        shards = _listed(source, record, endpoint)
-    if not shards:
-        raise UserError(f"{source.repository} has no file {source.pattern} any more.")
-    lacking = [s for s in shards if not _is_here(original / s.path, record["shards"].get(s.path))]
-    _check_space(original, sum(shard.size for shard in lacking))
-    for shard in shards:
-        if shard in lacking:
-            target = inside(original, shard.path)
-            with _network(source):
-                _fetch_shard(source, record["revision"], shard, original, target, endpoint)
-            record["shards"][shard.path] = _sha256(target)
-            with written_aside(original / RECORD) as aside:
-                aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    fetcher = Fetcher(source, original, endpoint)
+    lacking = [name for name in fetcher.shards if not fetcher.is_here(name)]
+    _check_space(original, sum(fetcher.shards[name].size for name in lacking))
+    for name, shard in fetcher.shards.items():
+        if name in lacking:
+            fetcher.bring(name)
         advance(shard.size)
     return len(lacking)
+
+
+class Fetcher:
+    """The shards of a split, each brought when it is asked for.
+
+    `shards` are those that the hub has, by path and in order.
+
+    Args:
+        source: which split and columns.
+        original: the copy.
+        endpoint: another address than the hub's own.
+
+    Raises:
+        UserError: as `fetch`.
+    """
+
+    def __init__(self, source: HubSplit, original: Path, endpoint: str | None = None) -> None:
+        self.source, self.original, self.endpoint = source, original, endpoint
+        self._record = _read_record(original, source)
+        with _network(source):
+            found = _listed(source, self._record, endpoint)
+        if not found:
+            raise UserError(f"{source.repository} has no file {source.pattern} any more.")
+        self.shards: dict[str, Remote] = {shard.path: shard for shard in found}
+
+    def is_here(self, name: str) -> bool:
+        """Whether a shard is in the copy, and whole."""
+        return _is_here(self.original / name, self._record["shards"].get(name))
+
+    def bring(self, name: str) -> Path:
+        """Fetch a shard and note its checksum; returns where it is."""
+        target = inside(self.original, name)
+        _check_space(self.original, self.shards[name].size)
+        with _network(self.source):
+            _fetch_shard(
+                self.source,
+                self._record["revision"],
+                self.shards[name],
+                self.original,
+                target,
+                self.endpoint,
+            )
+        self._record["shards"][name] = _sha256(target)
+        with written_aside(self.original / RECORD) as aside:
+            aside.write_text(json.dumps(self._record, indent=1) + "\n", encoding="utf-8")
+        return target
 
 
 def _read_record(original: Path, source: HubSplit) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def _tasks() -> None:
 
 
 def _datasets() -> None:
+    from editar_bench.commands.training_data import training_sets
     from editar_bench.registry import TASKS
     from editar_bench.suites import SUITES, datasets
 
@@ -90,6 +91,7 @@ def _datasets() -> None:
             suite.name for suite in SUITES.values() if name in (*suite.datasets, *suite.on_request)
         ]
         rows.append((name, ", ".join(tasks), ", ".join(suites) or "none"))
+    rows += [(name, kind.task, "for training") for name, kind in training_sets().items()]
     print_rows(("data set", "tasks", "suite"), rows)
 
 

@@ -33,7 +33,7 @@ def overlap(
 
     \b
     Examples:
-      editar-bench overlap data/pipe/original coco-stuff --file overlap.csv
+      editar-bench overlap pipe-train coco-stuff --file overlap.csv
       editar-bench overlap ~/photos pie-bench
 
     An equal id says something only where both sets take their ids from one source, as COCO's pictures do.
@@ -71,6 +71,7 @@ def _print(report: Any) -> None:
 
 def _places(text: str) -> Iterator[Path]:
     """The file or folder that a name means: a path, or the built files of a data set."""
+    from editar_bench.commands.training_data import place, training_sets
     from editar_bench.errors import UserError
     from editar_bench.registry import TASKS, near_matches
     from editar_bench.suites import datasets, task_keys
@@ -79,10 +80,16 @@ def _places(text: str) -> Iterator[Path]:
     if Path(text).exists():
         yield Path(text)
         return
+    known = training_sets()
+    if text in known:
+        folder = place(text) / known[text].task
+        if not folder.is_dir():
+            raise UserError(f"{text} is not here; run `editar-bench prepare --dataset {text}`.")
+        yield folder
+        return
     if text not in datasets():
-        raise UserError(
-            f"There is no folder and no data set '{text}'; {near_matches(text, datasets())}"
-        )
+        names = [*datasets(), *known]
+        raise UserError(f"There is no folder and no data set '{text}'; {near_matches(text, names)}")
     for key in task_keys(list(Task), [text]):
         module = TASKS.get(key)()
         folder = getattr(module, "folder", None)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from editar_bench.commands import options
+from editar_bench.commands import options, training_data
 
 
 def prepare(
@@ -35,6 +35,7 @@ def prepare(
     conditions: Annotated[
         str, typer.Option(help="With --from-images: a comma list of canny, depth, segmentation.")
     ] = "canny",
+    limit: options.Limit = None,
     device: options.Device = "auto",
 ) -> None:
     """Fetch and build the data of a suite and verify data and weights.
@@ -50,6 +51,7 @@ def prepare(
       editar-bench prepare --model editar:weights=/data/editar_release.pt
       editar-bench prepare --model controlnet:edit=none,diffusers:owner/name
       editar-bench prepare --from-images ~/photos --conditions canny,depth,segmentation
+      editar-bench prepare --dataset pipe-train --limit 10000
 
     \b
     For a machine without network, where editar-bench is installed:
@@ -60,6 +62,9 @@ def prepare(
     paper holds the data sets alone; released weights travel as their publishers' files. The data goes
     to the folder named by EDITAR_BENCH_DATA, or else to ./data, where a run started in the same folder finds it.
 
+    Training sets (`ls datasets` names them) are written shard by shard, which --limit ends early; rows that cannot be
+    used are counted. They need no suite.
+
     A photo's caption is a text file of its name beside it, or stands in a metadata.jsonl or metadata.csv at the top
     of the folder (columns file_name and text). Photos that cannot be used are listed in photos/skipped.csv.
 
@@ -67,9 +72,15 @@ def prepare(
     """
     from editar_bench import provenance
     from editar_bench.bundle import unpack_bundle, write_bundle
+    from editar_bench.errors import UserError
     from editar_bench.suites import choose_suite, choose_tasks, task_keys
 
     provenance.check_rooms()
+    if dataset in training_data.training_sets():
+        training_data.prepare_training(str(dataset), limit)
+        return
+    if limit is not None:
+        raise UserError("--limit is for training sets alone; other data is prepared as a whole.")
     if from_images is not None:
         from editar_bench.commands.photos import make_pairs
 

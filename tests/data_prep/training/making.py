@@ -78,6 +78,20 @@ def pipe(folder: Path, count: int = 6, size: int = 40) -> None:
     hub_shards(folder / "pipe", rows, ("source_img", "target_img"))
 
 
+def instruct_pix2pix(folder: Path, count: int = 6, size: int = 40) -> None:
+    rows = [
+        {
+            "original_prompt": f"a photo of a hill, {i}",
+            "original_image": picture_bytes(800 + i, size),
+            "edit_prompt": f"make it snow {i}",
+            "edited_prompt": f"a photo of a hill in snow, {i}",
+            "edited_image": picture_bytes(900 + i, size),
+        }
+        for i in range(count)
+    ]
+    hub_shards(folder / "instruct-pix2pix", rows, ("original_image", "edited_image"))
+
+
 def seed_unsplash(folder: Path, count: int = 6, size: int = 40) -> None:
     """The unpacked archive: JSON lines in two folders, of which one is a rewriting, and the pictures that they name."""
     root = folder / "seed-unsplash" / "auto_editing" / "unsplash"
