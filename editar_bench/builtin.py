@@ -98,6 +98,10 @@ MODELS: Final[Table] = {
     ),
     "masactrl": ("models.adapters.inversion.editors:MasaCtrl", "MasaCtrl on Stable Diffusion 1.4"),
     "amused": ("models.adapters.amused:Amused", "aMUSEd, the open reproduction of Muse"),
+    "meissonic": (
+        "models.adapters.meissonic:Meissonic",
+        "Meissonic, an open masked model after Muse, at 1024 pixels",
+    ),
     "flux-kontext": ("models.adapters.large_editors:FluxKontext", "FLUX.1 Kontext [dev]"),
     "qwen-image-edit": ("models.adapters.large_editors:QwenImageEdit", "Qwen-Image-Edit"),
     "omnigen": ("models.adapters.large_editors:OmniGen", "OmniGen v1"),
@@ -121,6 +125,18 @@ MODELS: Final[Table] = {
     "codec-released": (
         "models.adapters.codec_released:CodecReleased",
         "reference: the truth through the codec of the published EditAR (needs its weights)",
+    ),
+    "codec-sd": (
+        "models.adapters.codec_diffusers:CodecSd",
+        "reference: the truth through Stable Diffusion's autoencoder (needs its weights)",
+    ),
+    "codec-amused": (
+        "models.adapters.codec_diffusers:CodecAmused",
+        "reference: the truth through the codes of aMUSEd (needs its weights)",
+    ),
+    "codec-diffusers": (
+        "models.adapters.codec_diffusers:CodecDiffusers",
+        "reference: the truth through the autoencoder of any diffusers pipeline",
     ),
     "copy-source": (
         "models.adapters.reference:CopySource",

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from models.adapters.stable_diffusion import StableDiffusion
+from models.adapters.diffusion import SIDE, Decoder, checked
+from models.adapters.stable_diffusion import StableDiffusion, check_share
 
 AMUSED_512 = "amused/amused-512"
+AMUSED_DECODER = Decoder("codec-amused", AMUSED_512, SIDE)
 
 
 class Amused(StableDiffusion):
     """Masked decoding under a text, from a partly masked source picture or from nothing."""
 
     name = "amused"
-    ceiling = "codec-amused"  # a row nobody makes yet
+    decoder = AMUSED_DECODER
     download_size = None
     together = False  # its sampler takes one generator
     classes: ClassVar[Mapping[str, str]] = {
@@ -39,6 +41,7 @@ class Amused(StableDiffusion):
         precision: str = "auto",
         memory: str = "none",
     ) -> None:
+        check_share({"mode": mode, **checked(strength=strength, steps=steps)})
         super().__init__(
             weights, mode, prompt, strength, steps, guidance, "own", negative, resolution,
             precision, memory,

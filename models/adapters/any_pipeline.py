@@ -17,8 +17,16 @@ from editar_bench.contracts import Context
 from editar_bench.errors import MissingWeights, UserError
 from editar_bench.types import Capability, Example, How, Task
 from models.adapters import hub, pipelines
+from models.adapters.amused import AMUSED_DECODER
 from models.adapters.common import NATIVE, one_of
-from models.adapters.diffusion import DiffusionAdapter, checked, load_part, source_of, text_of
+from models.adapters.diffusion import (
+    Decoder,
+    DiffusionAdapter,
+    checked,
+    load_part,
+    source_of,
+    text_of,
+)
 from models.adapters.hub import Source
 from models.adapters.stable_diffusion import capabilities_of
 
@@ -42,6 +50,7 @@ _TRUE_GUIDANCE = (
 _CONTROLS = {"controlnet_conditioning_scale", "adapter_conditioning_scale", "control_image"}
 _PICTURES = ("control_image", "image", "input_images")
 _SIDE = 1024  # of pipelines whose configuration names none
+ANY_DECODER = Decoder("codec-diffusers", "", _SIDE)
 _UNKNOWN = (
     "the pipeline takes a source picture; whether it was trained for instructions it does not say"
 )
@@ -58,7 +67,6 @@ class AnyPipeline(DiffusionAdapter):
     """
 
     name = "diffusers"
-    ceiling = "codec-unknown"  # a row nobody makes: its decoder may be any
     capabilities: Mapping[Task, Capability] = dict.fromkeys(
         Task, Capability(how=How.ZERO_SHOT, reason="what its signature allows")
     )
@@ -102,6 +110,8 @@ class AnyPipeline(DiffusionAdapter):
             **settings,
             **checked(precision=precision, memory=memory),
         }
+        decoder = AMUSED_DECODER if (folder / "vqvae").is_dir() else ANY_DECODER
+        self.ceiling = decoder.label(self.sources({"source": source})["pipeline"].path, side)
         self._parameters = frozenset(parameters)  # a signature cannot be sent to a worker
         self.capabilities = capabilities_by(parameters, condition)
 

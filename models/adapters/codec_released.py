@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from editar_bench.contracts import Context
 from editar_bench.types import Capability, Example, Generation, How, Settings, Task
-from models.adapters.common import check_square, everywhere, generations
+from models.adapters.common import check_square, everywhere, generations, label_of, whole
 from models.adapters.reference import truth
 from models.editar.released import CODEC, fetch, find_weights, sha256
 
@@ -17,15 +17,20 @@ if TYPE_CHECKING:
     from models.editar.codec import Codec
 
 NAME = "codec-released"
+SIDE: int = CODEC.config[
+    "image_size"
+]  # of EditAR's pictures; the first stage of LlamaGen makes smaller ones
 
 
-def label_for(codec: str) -> str:
-    """The row whose pictures went through a codec: what `--model` calls it."""
-    return NAME if codec == CODEC.hub else f"{NAME}:codec={codec}"
+def label_for(codec: str, resolution: int = SIDE) -> str:
+    """The row whose pictures went through a codec at their size: what `--model` calls it."""
+    given = {} if codec == CODEC.hub else {"codec": codec}
+    size = {} if resolution == SIDE else {"resolution": resolution}
+    return label_of(NAME, {**given, **size})
 
 
 class CodecReleased:
-    """The truth scaled to 512 x 512, encoded and decoded by `vq_ds16_t2i.pt`, and scaled back, as `editar` does it.
+    """The truth scaled to `resolution`, encoded and decoded by `vq_ds16_t2i.pt`, and scaled back, as `editar` does it.
 
     `codec` is a local copy or the name of a repository on the Hugging Face hub.
     """
@@ -34,11 +39,14 @@ class CodecReleased:
     kind: Literal["reference"] = "reference"
     needs_truth = True
     capabilities: ClassVar[Mapping[Task, Capability]] = everywhere(Capability(how=How.CONSTRUCTION))
-    settings: ClassVar[Settings] = {}
     batch_size = 4
 
-    def __init__(self, codec: str = CODEC.hub) -> None:
-        self.ceiling = label_for(codec)
+    def __init__(self, codec: str = CODEC.hub, resolution: int = SIDE) -> None:
+        side = whole("resolution", resolution, 16)
+        if side % 16:
+            raise ValueError(f"resolution is {side} and must be a multiple of 16")
+        self.settings: Settings = {"resolution": side}
+        self.ceiling = label_for(codec, side)
         self._file = find_weights(CODEC, codec)
         self.fingerprint: Mapping[str, str] = {"codec": sha256(self._file)}
         self._codec: Codec | None = None
@@ -54,7 +62,8 @@ class CodecReleased:
         from models.editar.checkpoint import load_codec
 
         if self._codec is None or self._device != context.device:
-            self._codec = load_codec(self._file, CODEC.config, context.device)
+            size = {"image_size": self.settings["resolution"]}
+            self._codec = load_codec(self._file, {**CODEC.config, **size}, context.device)
             self._device = context.device
 
     def generate(self, batch: Sequence[Example], seeds: Sequence[int]) -> list[Generation]:

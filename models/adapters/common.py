@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -64,6 +65,17 @@ def words(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{name} is {value!r} and must be text")
     return value
+
+
+def label_of(row: str, settings: Mapping[str, Any]) -> str:
+    """What `--model` calls a row with these settings: sorted, text that a comma would cut between quotes."""
+    cut = set(',"')
+    shown = {
+        name: json.dumps(value, ensure_ascii=False) if cut & set(str(value)) else value
+        for name, value in sorted(settings.items())
+    }
+    pairs = [f"{name}={value}" for name, value in shown.items()]
+    return f"{row}:{','.join(pairs)}" if pairs else row
 
 
 def check_sizes(model: str, batch: Sequence[Example], side: int) -> None:

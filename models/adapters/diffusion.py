@@ -6,14 +6,15 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from editar_bench.contracts import Context
+from editar_bench.contracts import Context, Footprint
 from editar_bench.errors import UserError
-from editar_bench.types import Capability, Example, Generation, Picture, Settings, Task
+from editar_bench.types import Capability, Example, Generation, How, Picture, Settings, Task
 from models.adapters import hub, pipelines
-from models.adapters.common import generations, number, one_of, whole, words
+from models.adapters.common import generations, label_of, number, one_of, whole, words
 from models.adapters.hub import Found, Source
+from models.adapters.memory import LARGEST, diffusion_footprint
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,7 @@ SD_1_4 = "CompVis/stable-diffusion-v1-4"
 SD_1_5 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 # Bytes in single precision: 860 M parameters of the UNet, 123 M of CLIP, 84 M of the autoencoder.
 SD_BYTES = 4 * (860 + 123 + 84) * 10**6
+SIDE = 512  # pixels that Stable Diffusion was trained on
 PUBLISHED = "published"  # as a source: the authors' own
 LEFT_OUT = "none"  # as a source: do without this network
 
@@ -33,6 +35,24 @@ SAMPLERS = {
     "euler": "EulerDiscreteScheduler",
     "euler-ancestral": "EulerAncestralDiscreteScheduler",
 }
+
+
+class Decoder(NamedTuple):
+    """The reference row of an autoencoder, and what the bare name of the row stands for."""
+
+    row: str
+    weights: str
+    side: int
+
+    def label(self, weights: str, side: int) -> str:
+        """What `--model` calls the row of a pipeline's autoencoder at the size of its pictures."""
+        usual = {"weights": self.weights, "resolution": self.side}
+        given = {"weights": weights, "resolution": side}
+        settings = {name: value for name, value in given.items() if value != usual[name]}
+        return label_of(self.row, settings)
+
+
+SD_DECODER = Decoder("codec-sd", SD_1_5, SIDE)
 TEXTS = ("instruction", "target")  # what an editor reads: what to do, or what the result shows
 
 
@@ -98,12 +118,14 @@ class DiffusionAdapter:
 
     name: ClassVar[str]
     kind: Literal["measured"] = "measured"
-    ceiling = "codec-sd"  # a row nobody makes yet: better no gap than one to another decoder
+    decoder: ClassVar[Decoder] = SD_DECODER
+    ceiling: str  # the row of the decoder that the pictures come from
     capabilities: Mapping[Task, Capability]
     batch_size = 4
     download_size: ClassVar[int | None] = None  # bytes
     half: ClassVar[str] = "float16"
     together: ClassVar[bool] = True  # whether the pipeline takes a list of generators
+    rows: ClassVar[int] = 2  # of the network's batch for a picture: with the text and without it
 
     def __init__(self, settings: Settings, sources: Mapping[str, Source], spoken: str = "") -> None:
         self.settings = settings
@@ -114,6 +136,9 @@ class DiffusionAdapter:
             for name, found in self._found.items()
             for file, digest in found.fingerprint(name).items()
         }
+        if sources:
+            first = next(iter(sources.values()))
+            self.ceiling = self.decoder.label(first.path, settings.get("resolution", SIDE))
         self._pipeline: Any = None
         self._loaded: tuple[str, ...] = ()
 
@@ -128,6 +153,25 @@ class DiffusionAdapter:
         defaults = {name: p.default for name, p in inspect.signature(cls).parameters.items()}
         wanted = cls.sources(defaults | settings)
         return [hub.fetch(source, cls.name) for source in wanted.values()]
+
+    def footprint(self, device: str) -> Footprint:
+        """Memory of the networks and of each picture, for the task that takes the most."""
+        if not self._found:  # networks of this repository, which fit anywhere
+            return Footprint(loaded=0, picture=1, largest=self.batch_size)
+        kind = device.partition(":")[0]
+        needs = [
+            diffusion_footprint(
+                [self._found[name] for name in self._parts(task)],
+                pipelines.precision(self.settings["precision"], device, self.half).itemsize,
+                self.settings.get("resolution", SIDE),
+                self.rows,
+                LARGEST.get(kind, LARGEST["cpu"]) if self.together else 1,
+                self.settings["memory"] if kind == "cuda" else "none",
+            )
+            for task, capability in self.capabilities.items()
+            if capability.how is not How.NO
+        ]
+        return max(needs, key=lambda need: need.loaded + need.picture)
 
     def setup(self, context: Context) -> None:
         """Load the pipeline of the task; half precision on a GPU, unless a setting says otherwise."""

@@ -30,17 +30,29 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 class Source:
     """A pipeline, or one network for a pipeline, as a setting names it.
 
-    `place` is a folder or `owner/name` on the hub; `folder` is where in it the network lies.
+    `place` is a folder or `owner/name` on the hub; `folder` is where in it the network lies, and `config` the file
+    that every copy has.
     """
 
     place: str
     folder: str = ""
     pipeline: bool = False
+    config: str = CONFIG
+
+    @property
+    def path(self) -> str:
+        """As a setting names it."""
+        return str(PurePosixPath(self.place, self.folder))
 
     @property
     def marker(self) -> str:
-        """The file that every copy has."""
-        return INDEX if self.pipeline else str(PurePosixPath(self.folder, CONFIG))
+        """The file that every copy has, in the repository."""
+        return INDEX if self.pipeline else str(PurePosixPath(self.folder, self.config))
+
+    def part(self, name: str, config: str = CONFIG) -> Source:
+        """A folder inside this one."""
+        folder = str(PurePosixPath(self.folder, name))
+        return Source(place=self.place, folder=folder, config=config)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +89,7 @@ def find(source: Source, model: str) -> Found:
                 _check_configs(folder, files)
                 return Found(folder=folder, files=(*([INDEX] if source.pipeline else []), *files))
             raise MissingWeights(_missing(f"{source.place} (its part {absent})", model))
-    raise MissingWeights(_missing(str(PurePosixPath(source.place, source.folder)), model))
+    raise MissingWeights(_missing(source.path, model))
 
 
 def fetch(source: Source, model: str) -> Path:

@@ -53,6 +53,7 @@ class InstructPix2Pix(DiffusionAdapter):
         "pnpinversion": {**AUTHOR, "steps": 50},
     }
     download_size = SD_BYTES
+    rows = 3  # with text and picture, with the picture alone, with neither
 
     def __init__(
         self,

@@ -110,8 +110,7 @@ class LlamaGen:
         self._drawing = draw_settings(guidance, temperature, top_k)
         self._drawing["top_p"] = number("top_p", top_p, 0.0, 1.0)
         self.settings: Settings = {"stage": self._stage, **self._drawing}
-        # The codec's row is made at 512 x 512: for the first stage better no gap than one to another size.
-        self.ceiling = label_for(codec) if self._stage == STAGE else "codec-released-256"
+        self.ceiling = label_for(codec, CODECS[self._stage].config["image_size"])
         self._files = (
             find_weights(STAGES[self._stage], weights),
             find_weights(CODECS[self._stage], codec),

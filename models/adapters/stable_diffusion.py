@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from editar_bench.contracts import Context
-from editar_bench.types import Capability, Example, How, Task
+from editar_bench.types import Capability, Example, How, Settings, Task
 from models.adapters import pipelines
 from models.adapters.common import one_of
 from models.adapters.diffusion import (
@@ -44,6 +44,20 @@ def capabilities_of(mode: str) -> Mapping[Task, Capability]:
         Task.EDGE: Capability(how=How.NO, reason=no.format("edge map")),
         Task.SEGMENTATION: Capability(how=How.NO, reason=no.format("label map")),
     }
+
+
+def check_share(settings: Settings) -> None:
+    """Refuse a share of steps that a masked model would take for no edit at all.
+
+    Raises:
+        ValueError: the steps of an edit are none, or all of them; aMUSEd's schedule masks nothing then.
+    """
+    strength, steps = settings["strength"], settings["steps"]
+    if settings["mode"] == "img2img" and not 0 < int(strength * steps) < steps:
+        raise ValueError(
+            f"strength is {strength} of {steps} steps and must leave some steps out and some in; "
+            "mode=text draws everything anew"
+        )
 
 
 class StableDiffusion(DiffusionAdapter):

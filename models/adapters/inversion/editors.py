@@ -53,6 +53,7 @@ class InversionEditor(DiffusionAdapter):
         Task.SEGMENTATION: Capability(how=How.NO, reason=_PICTURES.format("label map")),
     }
     batch_size = 1
+    together = False
     download_size: ClassVar[int | None] = SD_BYTES
     half: ClassVar[str] = "float32"  # as published; an inverted path needs the digits
     reads: ClassVar[Sequence[str]] = ("source", "target")  # captions

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from editar_bench.contracts import Context
-from editar_bench.errors import MissingWeights, UserError
+from editar_bench.errors import BadSettings, MissingWeights, UserError
 from editar_bench.model_names import create_model, parse_label, parse_models
 from editar_bench.types import How, Task
 from models.adapters import codec_released, editar
@@ -21,6 +21,8 @@ from tests.models import making
 from tests.models.adapters.test_editar_released import VQ
 from tests.models.editar.released import write_codec, write_transformer
 from tests.models.making import example, noise
+
+SMALL = VQ["image_size"]
 
 
 @pytest.fixture(autouse=True)
@@ -53,40 +55,46 @@ def test_it_is_the_truth_through_the_released_codec(file):
     codec = load_codec(file, VQ)
     with torch.no_grad():
         expected = to_pictures(codec.decode(codec.encode(to_tensor([e.target for e in batch]))))
-    made = pictures(CodecReleased(str(file)), batch)
+    made = pictures(CodecReleased(str(file), SMALL), batch)
     assert all(map(np.array_equal, made, expected))
     assert not np.array_equal(made[0], batch[0].target)
-    assert np.array_equal(made[1], pictures(CodecReleased(str(file)), batch[1:])[0])
+    assert np.array_equal(made[1], pictures(CodecReleased(str(file), SMALL), batch[1:])[0])
 
 
 def test_other_sizes_go_there_and_back(file):
     large = example(3, condition=noise(3, 40), target=noise(4, 40))
-    made = pictures(CodecReleased(str(file)), [large])[0]
+    made = pictures(CodecReleased(str(file), SMALL), [large])[0]
     small = replace(large, condition=noise(3), target=fit(large.target, 16))
-    assert np.array_equal(made, fit(pictures(CodecReleased(str(file)), [small])[0], 40))
+    assert np.array_equal(made, fit(pictures(CodecReleased(str(file), SMALL), [small])[0], 40))
 
 
 def test_it_is_a_reference_row_of_every_task(file):
-    model = CodecReleased(str(file))
+    model = CodecReleased(str(file), SMALL)
     assert {t: c.how for t, c in model.capabilities.items()} == dict.fromkeys(
         Task, How.CONSTRUCTION
     )
-    assert (model.kind, model.settings, model.needs_truth) == ("reference", {}, True)
+    assert (model.kind, model.settings, model.needs_truth) == (
+        "reference",
+        {"resolution": SMALL},
+        True,
+    )
 
 
 def test_what_cannot_be_made_is_one_sentence(file):
     with pytest.raises(UserError, match="edit-0 has no true picture"):
-        pictures(CodecReleased(str(file)), [example(0, target=None)])
+        pictures(CodecReleased(str(file), SMALL), [example(0, target=None)])
     with pytest.raises(UserError, match="codec-released makes square pictures, .* is 24x16"):
-        pictures(CodecReleased(str(file)), [example(1, condition=np.zeros((16, 24, 3), np.uint8))])
+        pictures(
+            CodecReleased(str(file), SMALL), [example(1, condition=np.zeros((16, 24, 3), np.uint8))]
+        )
     with pytest.raises(MissingWeights, match="codec 'nobody/nothing' is not on this machine"):
         CodecReleased("nobody/nothing")
 
 
 def test_conversion_keeps_the_pictures(file):
-    before = pictures(CodecReleased(str(file)), [example(0)])
+    before = pictures(CodecReleased(str(file), SMALL), [example(0)])
     assert CodecReleased.prepare(str(file))[0].suffix == ".safetensors"
-    assert np.array_equal(pictures(CodecReleased(str(file)), [example(0)])[0], before[0])
+    assert np.array_equal(pictures(CodecReleased(str(file), SMALL), [example(0)])[0], before[0])
 
 
 def test_it_is_the_ceiling_of_the_published_model(file, tmp_path):
@@ -99,6 +107,17 @@ def test_it_is_the_ceiling_of_the_published_model(file, tmp_path):
     assert label == f"codec-released:codec={file}"
     assert ceiling.fingerprint["codec"] == model.fingerprint["codec"]
     assert codec_released.label_for(released.CODEC.hub) == "codec-released"
+    assert codec_released.label_for(released.CODEC.hub, 256) == "codec-released:resolution=256"
+
+
+def test_the_size_of_the_pictures_decides(file):
+    with pytest.raises(BadSettings, match="resolution is 100 and must be a multiple of 16"):
+        create_model(parse_label(f"codec-released:codec={file},resolution=100"))
+    label, model = create_model(parse_label(f"codec-released:codec={file},resolution=32"))
+    assert model.ceiling == label == f"codec-released:codec={file},resolution=32"
+    large = example(3, condition=noise(3, 32), target=noise(4, 32))
+    (at_32,), (at_16,) = (pictures(m, [large]) for m in (model, CodecReleased(str(file), SMALL)))
+    assert at_32.shape == at_16.shape and not np.array_equal(at_32, at_16)
 
 
 def test_labels_are_read_back():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 SIDE = 32  # pixels; the autoencoder halves them once
 WIDTH = 32  # of the text features
+CHARACTERS = [*(chr(i) for i in range(32, 127)), "\n"]
 
 
 def write_stable_diffusion(folder: Path, channels: int = 4, kind: str = "") -> None:
@@ -108,6 +110,99 @@ def write_kontext(folder: Path) -> None:
     ).save_pretrained(str(folder))  # fmt: skip
 
 
+def write_omnigen(folder: Path) -> None:
+    """OmniGen; its pictures are read in squares of 16 pixels, so the autoencoder has four sizes."""
+    from diffusers import (
+        AutoencoderKL,
+        FlowMatchEulerDiscreteScheduler,
+        OmniGenPipeline,
+        OmniGenTransformer2DModel,
+    )
+
+    transformer = OmniGenTransformer2DModel(
+        hidden_size=16, num_attention_heads=4, num_key_value_heads=4, intermediate_size=32,
+        num_layers=1, time_step_dim=4, vocab_size=len(CHARACTERS) + 3, pad_token_id=0,
+        rope_scaling={"long_factor": [1, 2], "short_factor": [1, 2]}, pos_embed_max_size=16,
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in transformer.parameters():
+            parameter.mul_(4 if parameter.ndim > 1 else 1)
+    OmniGenPipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(invert_sigmas=True, num_train_timesteps=1),
+        vae=AutoencoderKL(
+            block_out_channels=(4,) * 4, norm_num_groups=1, sample_size=SIDE, latent_channels=4,
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        ),
+        tokenizer=character_tokenizer(),
+    ).save_pretrained(str(folder))  # fmt: skip
+
+
+def write_qwen(folder: Path) -> None:
+    """Qwen-Image-Edit: a model of text and pictures reads the instruction and the source."""
+    from diffusers import (
+        AutoencoderKLQwenImage,
+        FlowMatchEulerDiscreteScheduler,
+        QwenImageEditPipeline,
+        QwenImageTransformer2DModel,
+    )
+    from transformers import (
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2Tokenizer,
+        Qwen2VLImageProcessor,
+        Qwen2VLProcessor,
+        Qwen2VLVideoProcessor,
+    )
+
+    special = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
+               "<|image_pad|>", "<|video_pad|>"]  # fmt: skip
+    # In bytes-level BPE a blank and a line end have letters of their own.
+    words = ["<|endoftext|>", "\u0120", "\u010a", *CHARACTERS[1:-1]]
+    tokenizer = Qwen2Tokenizer(vocab={w: i for i, w in enumerate(words)}, merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    ids = dict(zip(special, tokenizer.convert_tokens_to_ids(special), strict=True))
+    width = 16
+    encoder = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer), "hidden_size": width, "intermediate_size": width,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
+            "bos_token_id": 0, "eos_token_id": 0,
+            "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default"},
+        },
+        vision_config={
+            "depth": 1, "hidden_size": width, "intermediate_size": width, "num_heads": 2,
+            "out_hidden_size": width, "fullatt_block_indexes": [0],
+        },
+        image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
+    ))  # fmt: skip
+    transformer = QwenImageTransformer2DModel(
+        in_channels=16, out_channels=4, num_layers=1, attention_head_dim=16,
+        num_attention_heads=2, joint_attention_dim=width, axes_dims_rope=(8, 4, 4),
+    )  # fmt: skip
+    vae = AutoencoderKLQwenImage(
+        base_dim=8, z_dim=4, dim_mult=[1, 2, 2], num_res_blocks=1,
+        temperal_downsample=[False, True], latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
+    )  # fmt: skip
+    with torch.no_grad():
+        for network, gain in ((encoder, 4), (transformer, 6), (vae.quant_conv, 8)):
+            for parameter in network.parameters():
+                parameter.mul_(gain if parameter.ndim > 1 else 1)
+    QwenImageEditPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=vae,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        processor=Qwen2VLProcessor(
+            image_processor=Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=28 * 28),
+            tokenizer=tokenizer,
+            video_processor=Qwen2VLVideoProcessor(),
+        ),
+        transformer=transformer,
+    ).save_pretrained(str(folder))  # fmt: skip
+
+
 def write_amused(folder: Path) -> None:
     from diffusers import AmusedPipeline, AmusedScheduler, UVit2DModel, VQModel
     from transformers import CLIPTextModelWithProjection
@@ -136,6 +231,45 @@ def write_amused(folder: Path) -> None:
         transformer=transformer,
         scheduler=AmusedScheduler(mask_token_id=31),
     ).save_pretrained(str(folder))
+
+
+def write_meissonic(folder: Path) -> None:
+    """As its repository has it: an index and a network that name classes of its own, and a text encoder."""
+    from diffusers import AmusedScheduler, VQModel
+    from transformers import CLIPTextModelWithProjection
+
+    from models.adapters.meissonic_network import MeissonicTransformer
+
+    transformer = MeissonicTransformer(
+        num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH, axes_dims_rope=(4, 4, 8),
+        vocab_size=32, codebook_size=8, downsample=True, upsample=True,
+    )  # fmt: skip
+    codec = VQModel(
+        act_fn="silu", block_out_channels=[8, 8], down_block_types=["DownEncoderBlock2D"] * 2,
+        in_channels=3, latent_channels=8, layers_per_block=1, norm_num_groups=8,
+        num_vq_embeddings=8, out_channels=3, sample_size=8,
+        up_block_types=["UpDecoderBlock2D"] * 2, mid_block_add_attention=False,
+        lookup_from_codebook=True,
+    )  # fmt: skip
+    with torch.no_grad():  # at its start it hears no text and sees no picture
+        for parameter in transformer.parameters():
+            parameter.mul_(4 if parameter.ndim > 1 else 1)
+        codec.quantize.embedding.weight.mul_(8)
+    parts = {
+        "vqvae": codec,
+        "transformer": transformer,
+        "text_encoder": CLIPTextModelWithProjection(_text_config(WIDTH)),
+        "tokenizer": tokenizer(),
+        "scheduler": AmusedScheduler(mask_token_id=31),
+    }
+    for name, part in parts.items():
+        part.save_pretrained(str(folder / name))
+    config = folder / "transformer" / "config.json"
+    published = {"_class_name": "Transformer2DModel", "guidance_embeds": False, "patch_size": 1}
+    config.write_text(json.dumps(json.loads(config.read_text()) | published))
+    index = {"_class_name": "Pipeline", "transformer": ["src.transformer", "Transformer2DModel"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
 
 
 def vae() -> Any:
@@ -173,6 +307,19 @@ def tokenizer() -> Any:
     characters = [chr(i) for i in range(33, 127)]
     words = ["<|startoftext|>", "<|endoftext|>", *characters, *(c + "</w>" for c in characters)]
     return CLIPTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=[], model_max_length=77)
+
+
+def character_tokenizer() -> Any:
+    """Every character a word, after padding, start and unknown."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<s>", "<unk>", *CHARACTERS]
+    bare = Tokenizer(BPE({w: i for i, w in enumerate(words)}, [], unk_token="<unk>"))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bare, pad_token="<pad>", bos_token="<s>", unk_token="<unk>"
+    )
 
 
 def text_encoder() -> Any:
