@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editar_bench.errors import UserError
+from models.editar.released import CODEC, TEXT_ENCODER
+from models.training.paper import published
 
 if TYPE_CHECKING:  # importing torch takes longer than the help text may
     from models.editar.config import TransformerConfig
@@ -56,7 +58,6 @@ def _check(options: argparse.Namespace) -> None:
 def read_config(path: Path | None) -> tuple[TransformerConfig, dict[str, Any]]:
     """Shapes of transformer and codec: the released ones, or those of a config.json."""
     from models.editar.config import TransformerConfig
-    from models.editar.released import CODEC
 
     if path is None:
         return TransformerConfig(), CODEC.config
@@ -116,15 +117,13 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="start",
-        default="peizesun/llamagen_t2i",
-        help="weights to begin with: a file, a hub repository with LlamaGen's t2i_XL_stage2_512.pt, or "
+        default=published.START_HUB,
+        help=f"weights to begin with: a file, a hub repository with LlamaGen's {published.START_FILE}, or "
         "none (default: %(default)s)",
     )
-    parser.add_argument("--codec", default="peizesun/llamagen_t2i", help="file or hub repository")
-    parser.add_argument("--text", default="google/flan-t5-xl", help="folder or hub repository")
-    parser.add_argument(
-        "--teacher", default="facebook/dinov2-base", help="folder or hub repository"
-    )
+    parser.add_argument("--codec", default=CODEC.hub, help="file or hub repository")
+    parser.add_argument("--text", default=TEXT_ENCODER, help="folder or hub repository")
+    parser.add_argument("--teacher", default=published.TEACHER, help="folder or hub repository")
     parser.add_argument(
         "--config", type=Path, help="config.json of other sizes (default: the released ones)"
     )
@@ -141,15 +140,22 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=int, default=40_000, help="default: 40000, as published")
-    parser.add_argument("--batch", type=int, default=64, help="samples a step, over all processes")
+    parser.add_argument(
+        "--steps", type=int, default=published.STEPS, help="default: %(default)s, as published"
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=published.BATCH,
+        help="samples a step, over all processes (default: %(default)s)",
+    )
     parser.add_argument(
         "--lanes",
         type=int,
-        default=8,
+        default=published.LANES,
         help="streams that make a batch; processes share them evenly",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=published.SEED)
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), help="folder of the checkpoint (default: runs)"
     )
@@ -178,5 +184,8 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=["bf16", "float32"], default="bf16")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
-        "--workers", type=int, default=4, help="threads of each process that decode pictures"
+        "--workers",
+        type=int,
+        default=published.WORKERS,
+        help="threads of each process that decode pictures",
     )

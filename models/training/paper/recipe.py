@@ -26,13 +26,11 @@ from models.editar.objective import Objective
 from models.editar.transformer import Transformer, joint_dropout
 from models.training.paper.estimate import flops_a_sample, peak_flops, positions
 from models.training.paper.frozen import Frozen
+from models.training.paper.published import BATCH, LANES, LEARNING_RATE, SEED
 from models.training.paper.sources import Source
 from models.training.paper.stream import MicroBatch, Stream, integer
 from models.training.recipe import Clock
 
-LEARNING_RATE = 1e-4
-BATCH = 64
-STEPS = 40_000
 _NETWORK, _CONDITIONS = (
     4,
     5,
@@ -53,8 +51,8 @@ class Choices:
     start: Path | None  # weights of LlamaGen or EditAR to begin with; None for random ones
     teacher_width: int
     batch: int = BATCH
-    lanes: int = 8  # the published run had 8 processes
-    seed: int = 0
+    lanes: int = LANES
+    seed: int = SEED
     recompute: bool = False
 
 

@@ -22,6 +22,7 @@ from models.training.paper import teacher
 from models.training.paper.frozen import Frozen, Places
 from models.training.paper.opening import Opened, Shape, open_source
 from models.training.paper.precompute import compute
+from models.training.paper.published import START_FILE
 from models.training.paper.recipe import Choices, PaperRecipe, constant
 from models.training.paper.sources import SOURCES
 from models.training.paper.spread import Spread, start
@@ -29,7 +30,6 @@ from models.training.paper.stream import Stream
 from models.training.recipe import Budget
 from models.training.trainer import Trainer
 
-LLAMAGEN = "t2i_XL_stage2_512.pt"
 _STEPS_A_POINT = 100  # of the curve
 
 
@@ -191,10 +191,10 @@ def _start(source: str, machine: Spread) -> Path | None:
 
     try:
         with machine.accelerator.main_process_first():
-            return Path(hf_hub_download(source, LLAMAGEN))
+            return Path(hf_hub_download(source, START_FILE))
     except Exception as error:  # neither cached nor reachable
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise UserError(
-            f"train: '{source}' is no file, and {LLAMAGEN} cannot be fetched from there ({reason}); name a "
+            f"train: '{source}' is no file, and {START_FILE} cannot be fetched from there ({reason}); name a "
             "local copy with --from, or say --from none to begin with random weights"
         ) from error

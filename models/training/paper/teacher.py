@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
 from models.editar.text import no_progress_bar
+from models.training.paper.published import TEACHER
 
-REPOSITORY = "facebook/dinov2-base"
 FILES = ("*.json", "*.safetensors")
 
 
@@ -63,7 +63,7 @@ class Crop:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"train: {path} is no configuration of a DINOv2 image processor ({error!r}); "
-                f"fetch {REPOSITORY} again"
+                f"fetch {TEACHER} again"
             ) from error
 
     def __call__(self, picture: Picture) -> Picture:
@@ -145,7 +145,7 @@ def load_teacher(folder: Path, dtype: torch.dtype) -> Teacher:
     except Exception as error:  # every library underneath raises its own kind
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise UserError(
-            f"train: the teacher in {folder} cannot be read ({reason}); fetch {REPOSITORY} again"
+            f"train: the teacher in {folder} cannot be read ({reason}); fetch {TEACHER} again"
         ) from error
     teacher = Teacher(model.requires_grad_(False), crop)
     teacher.eval()
