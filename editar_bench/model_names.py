@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from editar_bench.contracts import Model
-from editar_bench.errors import BadSettings, UserError
+from editar_bench.errors import BadSettings, UserError, missing_package
 from editar_bench.registry import MODELS, near_matches
 
 SOURCES = {"diffusers": "source"}  # models whose first setting needs no key: what they are made of
@@ -37,8 +37,8 @@ class ModelRef:
 
 
 def show(value: Any) -> str:
-    """A setting as it is typed; text that a comma would cut stands between quotes."""
-    plain = isinstance(value, str) and value and not set(value) & set(',"')
+    """A setting as it is typed; text that a comma or a trim would change stands between quotes."""
+    plain = isinstance(value, str) and value.strip() == value != "" and not set(value) & set(',"')
     return value if plain else json.dumps(value, ensure_ascii=False)
 
 
@@ -113,6 +113,8 @@ def create_model(ref: ModelRef) -> tuple[str, Model]:
         model = factory(**ref.settings)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise BadSettings(f"Model '{ref.label}' refuses its settings: {error}.") from error
+    except ModuleNotFoundError as error:
+        raise UserError(missing_package(f"Model '{ref.base}'", error)) from error
     return _without_defaults(ref, factory).label, model
 
 

@@ -89,6 +89,7 @@ SUITES = {
             "controlnet-plus-plus",
             "instruct-pix2pix",
             "codec-released",
+            "codec-sd",
             "oracle",
             "copy-source",
             "shuffled",

@@ -46,6 +46,7 @@ def score(
       controlnetpp  images/group_REPEAT/NUMBER.png
       controlar     visualization/NUMBER.png, six digits
       unicontrol    samples/PROMPT-COUNT.png, five digits: NUMBER x repeats + REPEAT
+    Uni-ControlNet, VAREdit, ControlVAR and CAR name their pictures after no sample: save them as plain.
 
     Missing pictures are counted as failed and named. An unreadable or wrongly sized one stops the command
     before anything is stored.

@@ -11,7 +11,7 @@ from typing import Any
 from editar_bench import parts, provenance, store
 from editar_bench.contracts import Context, Model, TaskModule
 from editar_bench.devices import is_out_of_memory, peak_bytes, release_memory, reset_peak
-from editar_bench.errors import UserError
+from editar_bench.errors import UserError, missing_package
 from editar_bench.pictures import picture_path, write_picture
 from editar_bench.seeds import seed_of
 from editar_bench.types import Example, Generation
@@ -100,6 +100,8 @@ class GenerateStage:
         self.examples = task.load()
         try:
             model.setup(Context(device=job.device, examples=self.examples))
+        except ModuleNotFoundError as error:
+            raise SetupFailed(missing_package(f"'{model.name}'", error)) from error
         except Exception as error:
             raise SetupFailed(one_line(error)) from error
         self.machine = provenance.machine(job.device)  # of this worker, not of the driver

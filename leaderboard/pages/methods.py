@@ -15,10 +15,10 @@ background of an edit that has none) and pictures that could not be made are lef
 averaged in as zero. A row that lacks samples is stamped *partial*.
 
 **Gap closed** is (model − floor) / (ceiling − floor). The ceiling is the truth sent through the model's own
-decoder (`codec`, for the diffusion baselines `codec-kl`), with the weights that the model has; the floor is the
-truth of another sample (`shuffled`), or the source picture (`copy-source`) for edits. 1 means that nothing but the
-decoder stands between the model and the truth. It is not defined for distances between distributions, background
-preservation and cost.
+decoder (`codec`, for the compact diffusion models `codec-kl`, for released models rows such as `codec-released` and
+`codec-sd`), with the weights that the model has; the floor is the truth of another sample (`shuffled`), or the source
+picture (`copy-source`) for edits. 1 means that nothing but the decoder stands between the model and the truth. It is
+not defined for distances between distributions, background preservation and cost.
 
 **Protocols** name how a number was made. Numbers of different protocols stand in different columns and are never
 ranked together. A metric whose version changed is computed again from the stored pictures.

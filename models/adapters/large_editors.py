@@ -7,6 +7,7 @@ documentation, for OmniGen its authors' demo. They were published in bfloat16.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -31,6 +32,17 @@ class _Named(AnyPipeline):
     }
     published: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]]
+
+    def __init_subclass__(cls) -> None:
+        """Show the settings of the generic adapter, with the authors' values as defaults."""
+        given = inspect.signature(AnyPipeline).parameters
+        shown = [
+            p.replace(default=cls.defaults.get(n, p.default))
+            for n, p in given.items()
+            if n != "source"
+        ]
+        weights = given["source"].replace(name="weights", default=PUBLISHED)
+        cls.__signature__ = inspect.Signature([weights, *shown])  # type: ignore[attr-defined]
 
     def __init__(self, weights: str = PUBLISHED, **settings: Any) -> None:
         place = self.published if weights == PUBLISHED else weights

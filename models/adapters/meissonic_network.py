@@ -103,11 +103,11 @@ class MeissonicTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         asked_BD = self.cond_embed(torch.cat([pooled_BP, micro_BM], dim=1).to(self.dtype))
         asked_BD = self.time_text_embed(time_1.float() * 1000, asked_BD)
         maps_BDhw = self.down_block(self.embed(codes_Bhw))
-        size = maps_BDhw.shape[2:]
+        height, width = maps_BDhw.shape[2:]
         x_BND = maps_BDhw.flatten(2).transpose(1, 2)
         x_BND = self.project_to_hidden(self.project_to_hidden_norm(x_BND))
         text_BLD = self.encoder_proj_layer_norm(self.context_embedder(text_BLW))
-        rotary = self.pos_embed(_positions(text_BLD.shape[1], *size, device=x_BND.device))
+        rotary = self.pos_embed(_positions(text_BLD.shape[1], height, width, x_BND.device))
         for block in (*self.transformer_blocks, *self.single_transformer_blocks):
             text_BLD, x_BND = block(
                 hidden_states=x_BND,
@@ -116,7 +116,9 @@ class MeissonicTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 image_rotary_emb=rotary,
             )
         x_BND = self.project_from_hidden(self.project_from_hidden_norm(x_BND))
-        logits: Tensor = self.mlm_layer(self.up_block(x_BND.transpose(1, 2).unflatten(2, size)))
+        logits: Tensor = self.mlm_layer(
+            self.up_block(x_BND.transpose(1, 2).unflatten(2, (height, width)))
+        )
         return logits
 
 
@@ -174,7 +176,7 @@ class MeissonicPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.scale = 2 ** (len(vqvae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.scale, do_normalize=False)
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def __call__(
         self,
         prompt: list[str],

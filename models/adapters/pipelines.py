@@ -71,6 +71,8 @@ def load(kind: Any, folder: Path, dtype: torch.dtype | None = None, **parts: Any
                 **unwanted,
                 **parts,
             )
+    except ModuleNotFoundError:
+        raise  # not the folder's fault
     except Exception as error:  # diffusers, transformers and safetensors raise their own kinds
         reason = " ".join(str(error).split())[:200]
         raise UserError(
@@ -84,14 +86,13 @@ def place(pipeline: Any, device: str, memory: str = "none") -> Any:
     Args:
         pipeline: as `load` gives it.
         device: "cpu" or "cuda:N".
-        memory: "slices" computes attention and decodes pictures piece by piece; "offload" also
-            keeps only the network that is working on the GPU (on the CPU there is no such place).
+        memory: "slices" decodes the pictures of a batch one by one; "offload" also keeps only the
+            network that is working on the GPU (on the CPU there is no such place). Attention is never
+            sliced: torch's own holds no matrix of all pairs, the sliced one would.
     """
     pipeline.set_progress_bar_config(disable=True)
-    if memory != "none":
-        pipeline.enable_attention_slicing()
-        if hasattr(getattr(pipeline, "vae", None), "enable_slicing"):
-            pipeline.vae.enable_slicing()
+    if memory != "none" and hasattr(getattr(pipeline, "vae", None), "enable_slicing"):
+        pipeline.vae.enable_slicing()
     if memory == "offload" and device.startswith("cuda"):
         pipeline.enable_model_cpu_offload(device=device)
         return pipeline
@@ -137,9 +138,17 @@ def run(
 
 
 def run_one(pipeline: Any, arguments: Mapping[str, Any], example: Example, seed: int) -> Picture:
-    """Call a pipeline for one example with one bare generator, which every pipeline takes; see `run`."""
+    """Call a pipeline for one example with one bare generator, which every pipeline takes; see `run`.
+
+    Some draw from torch's own generators too (OmniGen encodes its source with them), so those start at the seed as
+    well, and are as they were afterwards.
+    """
+    import torch
+
     (generator,) = generators_of([seed])
-    return to_pictures(_images(pipeline, arguments, generator), [example])[0]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return to_pictures(_images(pipeline, arguments, generator), [example])[0]
 
 
 def _images(pipeline: Any, arguments: Mapping[str, Any], generator: Any) -> Any:

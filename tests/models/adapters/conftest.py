@@ -24,6 +24,6 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.write_t2i_adapter(root / "t2i-3", 3)
     tiny.write_amused(root / "amused")
     tiny.write_controlnet_pipeline(root / "sd-controlnet", root / "sd", root / "controlnet")
-    tiny.write_meissonic(root / "meissonic")
     tiny.write_kontext(root / "kontext")
+    tiny.write_meissonic(root / "meissonic")
     return root

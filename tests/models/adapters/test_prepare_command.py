@@ -29,6 +29,9 @@ def test_prepare_names_every_folder(pipelines):
     [
         ("stable-diffusion:weight=x", "has no setting 'weight'; did you mean weights"),
         ("editar:guidence=1", "has no setting 'guidence'; did you mean guidance"),
+        ("flux-kontext:gidance=1", "has no setting 'gidance'; did you mean guidance"),
+        ("controlnet:step=50", "has no setting 'step'; did you mean steps"),
+        ("codec-sd:weigths=x", "has no setting 'weigths'; did you mean weights"),
         ("diffusers", "name one as diffusers:owner/name"),
         ("magicbrush:weights=me/mine", "'me/mine' cannot be downloaded"),
     ],
