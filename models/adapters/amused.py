@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from models.adapters.diffusion import SIDE, Decoder, checked
-from models.adapters.stable_diffusion import StableDiffusion, check_share
+from models.adapters.stable_diffusion import MASKING, StableDiffusion, capabilities_of, check_share
 
 AMUSED_512 = "amused/amused-512"
 AMUSED_DECODER = Decoder("codec-amused", AMUSED_512, SIDE)
@@ -21,6 +21,8 @@ class Amused(StableDiffusion):
 
     name = "amused"
     decoder = AMUSED_DECODER
+    editing = MASKING
+    capabilities = capabilities_of("img2img", MASKING)
     download_size = None
     together = False  # its sampler takes one generator
     classes: ClassVar[Mapping[str, str]] = {

@@ -82,7 +82,7 @@ class ControlNet(DiffusionAdapter):
         ),
     }
     presets: ClassVar[Mapping[str, Settings]] = {"benchmark": BENCHMARK, "author": AUTHOR_1_1}
-    download_size = SD_BYTES + 4 * NET_BYTES
+    download_size: ClassVar[int | None] = SD_BYTES + 4 * NET_BYTES
 
     def __init__(
         self,
@@ -108,6 +108,9 @@ class ControlNet(DiffusionAdapter):
             sampler=sampler, eta=eta, negative=negative, added=added,
         ) | checked(resolution=resolution, precision=precision, memory=memory)  # fmt: skip
         given = {"edit": edit, "depth": depth, "edge": edge, "segmentation": segmentation}
+        for task in given.keys() - self.networks.keys():
+            if given[task] not in (PUBLISHED, LEFT_OUT):
+                raise ValueError(f"there is no {self.name} for {task}")
         sources = self.sources({"base": base, **given})
         super().__init__(settings, sources)
         self.capabilities = {

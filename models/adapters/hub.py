@@ -21,8 +21,8 @@ from models.editar.released import sha256
 INDEX, CONFIG = "model_index.json", "config.json"
 UNWANTED = ("safety_checker", "feature_extractor")  # parts that no benchmark runs
 _SMALL = (".json", ".txt", ".model")
-# Of several copies of a network the plain one: no half precision, no weights before averaging.
-_PLAIN = re.compile(r"[^.]+\.(safetensors|bin)")
+# Of several copies of a network the plain one: no half precision, no weights before averaging, none for OpenCLIP.
+_PLAIN = re.compile(r"(?!open_clip)[^.]+\.(safetensors|bin)")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 

@@ -27,7 +27,7 @@ from models.adapters.hub import Source
 if TYPE_CHECKING:
     import torch
 
-_UNTRAINED = "InstructPix2Pix was trained on instruction edits only and never saw a {} as input"
+_UNTRAINED = "InstructPix2Pix was trained on instruction edits only and never saw {} as input"
 AUTHOR: Settings = {
     "steps": 100,
     "guidance": 7.5,
@@ -43,16 +43,16 @@ class InstructPix2Pix(DiffusionAdapter):
     name = "instruct-pix2pix"
     capabilities: Mapping[Task, Capability] = {
         Task.EDIT: NATIVE,
-        Task.DEPTH: Capability(how=How.NO, reason=_UNTRAINED.format("depth map")),
-        Task.EDGE: Capability(how=How.NO, reason=_UNTRAINED.format("edge map")),
-        Task.SEGMENTATION: Capability(how=How.NO, reason=_UNTRAINED.format("label map")),
+        Task.DEPTH: Capability(how=How.NO, reason=_UNTRAINED.format("a depth map")),
+        Task.EDGE: Capability(how=How.NO, reason=_UNTRAINED.format("an edge map")),
+        Task.SEGMENTATION: Capability(how=How.NO, reason=_UNTRAINED.format("a label map")),
     }
     weights: ClassVar[str] = "timbrooks/instruct-pix2pix"
     presets: ClassVar[Mapping[str, Settings]] = {
         "author": AUTHOR,
         "pnpinversion": {**AUTHOR, "steps": 50},
     }
-    download_size = SD_BYTES
+    download_size: ClassVar[int | None] = SD_BYTES
     rows = 3  # with text and picture, with the picture alone, with neither
 
     def __init__(

@@ -18,7 +18,7 @@ from models.adapters.amused import AMUSED_DECODER
 from models.adapters.common import one_of
 from models.adapters.diffusion import DiffusionAdapter, checked, load_part, source_of, text_of
 from models.adapters.hub import Source
-from models.adapters.stable_diffusion import MODES, capabilities_of, check_share
+from models.adapters.stable_diffusion import MASKING, MODES, capabilities_of, check_share
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ class Meissonic(DiffusionAdapter):
     """Masked decoding under a text, from a partly masked source picture or from nothing."""
 
     name = "meissonic"
-    capabilities = capabilities_of("img2img")
+    capabilities = capabilities_of("img2img", MASKING)
     decoder = AMUSED_DECODER
     together = False  # its schedule takes one generator
     batch_size = 1
@@ -75,7 +75,7 @@ class Meissonic(DiffusionAdapter):
         check_share(settings)
         super().__init__(settings, self.sources({"weights": weights, "text": text}))
         self.ceiling = self.decoder.label(source_of(weights).path, settings["resolution"])
-        self.capabilities = capabilities_of(mode)
+        self.capabilities = capabilities_of(mode, MASKING)
 
     @classmethod
     def sources(cls, settings: Mapping[str, Any]) -> Mapping[str, Source]:

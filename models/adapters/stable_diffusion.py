@@ -29,14 +29,16 @@ if TYPE_CHECKING:
     import torch
 
 MODES = ("img2img", "text")
+NOISING = "noises the source and denoises it under the text"
+MASKING = "masks a part of the source's codes and draws them anew under the text"
 _BLIND = "it sees no picture, only the caption: what the caption alone buys"
 
 
-def capabilities_of(mode: str) -> Mapping[Task, Capability]:
-    """What a text-to-image model does: changes a picture, or makes one of the text alone."""
+def capabilities_of(mode: str, editing: str = NOISING) -> Mapping[Task, Capability]:
+    """What a text-to-image model does: changes a picture, in the way that `editing` says, or makes one of the text."""
     if mode == "text":
         return dict.fromkeys(Task, Capability(how=How.ZERO_SHOT, reason=_BLIND))
-    edit = "never trained to edit: noises the source and denoises it under the text"
+    edit = f"never trained to edit: {editing}"
     no = "takes photographs, not {}s; mode=text makes pictures of the caption alone"
     return {
         Task.EDIT: Capability(how=How.ZERO_SHOT, reason=edit),
@@ -66,6 +68,7 @@ class StableDiffusion(DiffusionAdapter):
     name = "stable-diffusion"
     capabilities: Mapping[Task, Capability] = capabilities_of("img2img")
     download_size: ClassVar[int | None] = SD_BYTES
+    editing: ClassVar[str] = NOISING
     classes: ClassVar[Mapping[str, str]] = {
         "img2img": "StableDiffusionImg2ImgPipeline",
         "text": "StableDiffusionPipeline",
@@ -97,7 +100,7 @@ class StableDiffusion(DiffusionAdapter):
             memory=memory,
         )
         super().__init__(settings, self.sources({"weights": weights}))
-        self.capabilities = capabilities_of(mode)
+        self.capabilities = capabilities_of(mode, self.editing)
 
     @classmethod
     def sources(cls, settings: Mapping[str, Any]) -> Mapping[str, Source]:

@@ -40,7 +40,7 @@ INVERSIONS = ("ddim", "direct")
 _CAPTIONS = (
     "never trained to edit; reads the captions before and after the edit, not the instruction"
 )
-_PICTURES = "it changes a picture that a caption describes, and a {} is none"
+_PICTURES = "it changes a picture that a caption describes, and {} is none"
 
 
 class InversionEditor(DiffusionAdapter):
@@ -48,9 +48,9 @@ class InversionEditor(DiffusionAdapter):
 
     capabilities: Mapping[Task, Capability] = {
         Task.EDIT: Capability(how=How.ZERO_SHOT, reason=_CAPTIONS),
-        Task.DEPTH: Capability(how=How.NO, reason=_PICTURES.format("depth map")),
-        Task.EDGE: Capability(how=How.NO, reason=_PICTURES.format("edge map")),
-        Task.SEGMENTATION: Capability(how=How.NO, reason=_PICTURES.format("label map")),
+        Task.DEPTH: Capability(how=How.NO, reason=_PICTURES.format("a depth map")),
+        Task.EDGE: Capability(how=How.NO, reason=_PICTURES.format("an edge map")),
+        Task.SEGMENTATION: Capability(how=How.NO, reason=_PICTURES.format("a label map")),
     }
     batch_size = 1
     together = False

@@ -129,6 +129,8 @@ def test_chosen_takes_pickles_only_where_there_is_nothing_better():
         "c/model.safetensors.index.json",
         "c/flax_model.msgpack",
         "d/model.safetensors",
+        "c/open_clip_model.safetensors",
+        "b/open_clip_pytorch_model.bin",
     ]
     assert hub.chosen(names, ["a", "b", "c"]) == [
         "a/config.json",

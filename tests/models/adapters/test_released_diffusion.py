@@ -374,6 +374,15 @@ def test_settings_are_checked(pipelines, settings, message):
         made_controlnet(pipelines, **settings)
 
 
+def test_a_network_for_a_task_that_the_family_lacks_is_refused(pipelines):
+    with pytest.raises(ValueError, match=r"there is no controlnet-1.0 for edit"):
+        made_controlnet(pipelines, ControlNet10, edit=str(pipelines / "controlnet"))
+    assert (
+        made_controlnet(pipelines, ControlNet10, edit="none").capabilities[Task.DEPTH].how
+        is How.NATIVE
+    )
+
+
 def test_a_damaged_network_is_one_sentence(pipelines, tmp_path):
     shutil.copytree(pipelines / "controlnet", tmp_path / "net")
     path = tmp_path / "net" / "diffusion_pytorch_model.safetensors"

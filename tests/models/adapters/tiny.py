@@ -186,7 +186,7 @@ def write_qwen(folder: Path) -> None:
         temperal_downsample=[False, True], latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
     )  # fmt: skip
     with torch.no_grad():
-        for network, gain in ((encoder, 4), (transformer, 6), (vae.quant_conv, 8)):
+        for network, gain in ((encoder, 4), (transformer, 6), (vae.decoder, 1.5)):
             for parameter in network.parameters():
                 parameter.mul_(gain if parameter.ndim > 1 else 1)
     QwenImageEditPipeline(
