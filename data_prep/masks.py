@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,25 +20,40 @@ def decode_runs(runs: Sequence[int], height: int = SIDE, width: int = SIDE) -> N
     Raises:
         ValueError: the list is not pairs of non-negative integers.
     """
-    pairs = np.asarray(runs)
-    if pairs.size % 2 or (pairs.size and (pairs.dtype.kind not in "iu" or pairs.min() < 0)):
+    try:
+        flat = np.asarray(array("q", runs))  # half the time of a list's conversion
+    except (TypeError, OverflowError):
+        flat = np.array([-1])
+    if flat.size % 2 or (flat.size and flat.min() < 0):
         raise ValueError("a mask is not a list of pairs of non-negative integers")
-    counts = _alternating(pairs.reshape(-1, 2).astype(np.int64), height * width)
-    mask = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(height, width)
-    mask[[0, -1], :] = True
-    mask[:, [0, -1]] = True
+    counts = _alternating(flat[::2], flat[1::2], height * width)
+    is_inside = np.zeros(len(counts), dtype=bool)
+    is_inside[1::2] = True
+    mask = np.repeat(is_inside, counts).reshape(height, width)
+    mask[0] = mask[-1] = True
+    mask[:, 0] = mask[:, -1] = True
     return mask
 
 
-def _alternating(pairs_N2: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """Lengths (2N + 3,) of alternating stretches outside and inside any run, outside first; they sum to `total`."""
-    ordered = pairs_N2[np.argsort(pairs_N2[:, 0], kind="stable")]
-    starts = np.concatenate([[0], ordered[:, 0]]).clip(max=total)
-    lengths = np.concatenate([[0], ordered[:, 1]])
-    stops = np.maximum.accumulate(starts + np.minimum(lengths, total - starts))
-    before = np.concatenate([[0], stops[:-1]])
-    counts = np.empty(2 * len(starts) + 1, dtype=np.int64)
-    counts[0:-1:2] = (starts - before).clip(min=0)
-    counts[1::2] = stops - np.maximum(starts, before)  # what a run adds to those before it
-    counts[-1] = total - stops[-1]
+def _alternating(
+    starts_N: NDArray[np.int64], lengths_N: NDArray[np.int64], total: int
+) -> NDArray[np.int64]:
+    """Lengths (2N + 1,) of alternating stretches outside and inside any run, outside first; they sum to `total`."""
+    starts_N = np.minimum(starts_N, total)
+    stops_N = starts_N + np.minimum(lengths_N, total - starts_N)
+    counts = _between(starts_N, stops_N, total)
+    if counts.min() < 0:  # runs out of order, or one over another
+        order_N = np.argsort(starts_N, kind="stable")
+        starts_N, stops_N = starts_N[order_N], np.maximum.accumulate(stops_N[order_N])
+        before_N = np.concatenate([[0], stops_N[:-1]])
+        counts = _between(np.maximum(starts_N, before_N), stops_N, total)
     return counts
+
+
+def _between(
+    starts_N: NDArray[np.int64], stops_N: NDArray[np.int64], total: int
+) -> NDArray[np.int64]:
+    bounds = np.empty(2 * len(starts_N) + 2, dtype=np.int64)
+    bounds[0], bounds[-1] = 0, total
+    bounds[1:-1:2], bounds[2:-1:2] = starts_N, stops_N
+    return np.diff(bounds)

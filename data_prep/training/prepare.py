@@ -108,7 +108,7 @@ def _is_whole(place: Path, done: Done | None, file: str) -> bool:
     if done is None or done["file"] != file or not (place / file).is_file():
         return False
     with (place / file).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() == done["sha256"]
+        return hashlib.file_digest(stream, "sha256").hexdigest() == str(done["sha256"])
 
 
 # --- where rows come from ---

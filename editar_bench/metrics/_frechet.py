@@ -24,16 +24,16 @@ def moments(x_ND: Array) -> tuple[Array, Array]:
     """The mean (D,) and a factor F (R, D) of the covariance, FᵀF, with R = min(N, D) rows."""
     from scipy import linalg
 
-    wide = np.asarray(x_ND, dtype=np.float64)
-    mean_D = wide.mean(0)
-    centered_ND = (wide - mean_D) / np.sqrt(len(wide) - 1)
-    if len(wide) <= wide.shape[1]:
-        return mean_D, centered_ND
+    mean_D: Array = np.asarray(np.mean(x_ND, axis=0, dtype=np.float64))
+    centered_ND = x_ND - mean_D
+    scale = np.sqrt(len(x_ND) - 1)
+    if len(x_ND) <= x_ND.shape[1]:
+        return mean_D, centered_ND / scale
     try:
-        return mean_D, linalg.cholesky(centered_ND.T @ centered_ND, check_finite=False)
+        return mean_D, linalg.cholesky(centered_ND.T @ centered_ND, check_finite=False) / scale
     except linalg.LinAlgError:  # a feature that never varies
-        (upper_DD,) = linalg.qr(centered_ND, mode="r", check_finite=False)[:1]
-        return mean_D, upper_DD[: wide.shape[1]]
+        (upper_ND,) = linalg.qr(centered_ND, mode="r", check_finite=False)[:1]
+        return mean_D, upper_ND[: x_ND.shape[1]] / scale
 
 
 def distance_of_moments(mean_a: Array, factor_a: Array, mean_b: Array, factor_b: Array) -> float:

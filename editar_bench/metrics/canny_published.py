@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.contracts import MetricInfo
-from editar_bench.evaluators.features import Features
+from editar_bench.evaluators.feature_files import Features
 from editar_bench.metrics._base import Judged, PerSample, target
 from editar_bench.metrics._groups import by_prompt, tag
 from editar_bench.metrics.edge import EXTRACTOR, _canny, _f1, _near

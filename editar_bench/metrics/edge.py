@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from editar_bench.conditions import canny_kornia_batch
 from editar_bench.contracts import MetricInfo
-from editar_bench.evaluators.features import Features
+from editar_bench.evaluators.feature_files import Features
 from editar_bench.metrics._base import PerSample, Undefined
 from editar_bench.metrics._distances import ssim
 from editar_bench.types import Example, Picture, Task
