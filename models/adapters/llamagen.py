@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from editar_bench.contracts import Context
+from editar_bench.contracts import Context, Footprint
 from editar_bench.types import Capability, Example, Generation, How, Settings, Task
 from models.adapters.codec_released import label_for
 from models.adapters.common import check_square, generations, number, quiet
@@ -130,6 +130,12 @@ class LlamaGen:
             fetch(CODECS[stage], codec),
             fetch_text_encoder(text),
         ]
+
+    def footprint(self, device: str) -> Footprint:
+        """Memory of the networks and of each picture."""
+        from models.compact.footprint import llamagen_footprint
+
+        return llamagen_footprint(self._stage, device)
 
     def setup(self, context: Context) -> None:
         """Load the three networks; transformer and text encoder in bfloat16 where a GPU runs them, as published."""

@@ -20,7 +20,7 @@ TEXT_PARAMETERS = 1_223_527_424  # the encoder of Flan-T5-XL
 # Pictures; beyond them the cache's traffic is all the time there is.
 LARGEST = {"cpu": 4, "cuda": 32}
 _FLOAT = 4
-_MAPS = 6  # feature maps of full size that the codec holds at its peak
+MAPS = 6  # feature maps of full size that the codec holds at its peak
 
 
 def released_footprint(device: str, precision: Precision) -> Footprint:
@@ -41,7 +41,7 @@ def released_footprint(device: str, precision: Precision) -> Footprint:
     pixels = max(CODEC_PIXELS, codec.image_size**2)
     loaded = (transformer + TEXT_PARAMETERS) * size + copies + codec_weights * _FLOAT
     return Footprint(
-        loaded=loaded + pixels * codec.ch * _FLOAT * _MAPS,
+        loaded=loaded + pixels * codec.ch * _FLOAT * MAPS,
         picture=_cache(config, 1 if precision.cache == "fp8" and kind != "cpu" else size)
         + _prefill(config, size),
         largest=LARGEST.get(kind, LARGEST["cpu"]),
