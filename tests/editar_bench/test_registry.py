@@ -99,6 +99,7 @@ def test_values_with_commas_stand_between_quotes() -> None:
     assert first.settings == {"negative": 'worst quality, low: "bad"', "path": "/a:b"}
     assert second.base == "oracle"
     assert parse_models(first.label) == [first]
+    assert parse_models('blank:negative=" "')[0].label == 'blank:negative=" "'
     assert parse_models('blank:text="never closed, at all')[0].settings == {
         "text": '"never closed, at all'
     }
