@@ -13,6 +13,8 @@ from editar_bench.pictures import read_picture
 from editar_bench.stages.generate import PICTURES, Tally, is_fatal, one_line
 from editar_bench.types import Example, Picture
 
+Read = tuple[list[Example], list[Picture]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
@@ -25,7 +27,10 @@ class Pending:
 
 
 class ScoreStage:
-    """Batch of pending pictures in, score and observation rows on disk, tally out."""
+    """Batch of pending pictures in, score and observation rows on disk, tally out.
+
+    `read` decodes a batch, which an engine may do ahead; `work` scores it.
+    """
 
     def __init__(
         self, out: Path, run_id: str, task: TaskModule, metrics: dict[str, Metric]
@@ -36,9 +41,18 @@ class ScoreStage:
         self.metrics = metrics
 
     def __call__(self, batch: Sequence[Pending]) -> Tally:
-        """Score one batch; a metric that breaks on it is reported and leaves no value."""
+        """Read and score one batch."""
+        return self.work(batch, self.read(batch))
+
+    def read(self, batch: Sequence[Pending]) -> Read:
+        """The samples and the stored pictures."""
         examples = [self.examples[item.index] for item in batch]
         images = [read_picture(self.out / PICTURES, item.picture_hash) for item in batch]
+        return examples, images
+
+    def work(self, batch: Sequence[Pending], read: Read) -> Tally:
+        """Score one batch; a metric that breaks on it is reported and leaves no value."""
+        examples, images = read
         scores: list[dict[str, Any]] = []
         observations: list[dict[str, Any]] = []
         reasons: dict[str, str] = {}
