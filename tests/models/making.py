@@ -79,7 +79,8 @@ def write_editar(root: Path) -> None:
     with torch.no_grad():  # at its start the attention hardly looks at anything
         for parameter in transformer.layers.parameters():
             parameter.mul_(6 if parameter.ndim > 1 else 1)
-    torch.nn.init.normal_(transformer.output.weight, std=0.4)  # zero draws from nothing, one hardly draws
+    # A head of zeros would draw from nothing; one of ones hardly draws.
+    torch.nn.init.normal_(transformer.output.weight, std=0.4)
     save_half(transformer, root / "editar" / "transformer.safetensors")
     config = {"transformer": TRANSFORMER, "codec": "../codec", "text": "../text"}
     (root / "editar" / "config.json").write_text(json.dumps(config))
