@@ -14,6 +14,7 @@ from tests.models.adapters.inversion.conftest import SIDE, SOURCE, TARGET
 from tests.models.adapters.inversion.test_sampler import Watching
 
 STEPS = 5
+ROUNDING = 5e-3  # of latents up to 12, between batches of other sizes, enlarged by guidance at every step
 
 
 @pytest.fixture
@@ -42,12 +43,12 @@ def alone(sampler, start, caption):
 def test_equal_captions_give_the_source(short, start):
     source, target = edited(short, start, SOURCE)
     assert torch.allclose(target, source, atol=1e-4)
-    assert torch.allclose(source, alone(short, start, SOURCE)[0], atol=1e-3)
+    assert torch.allclose(source, alone(short, start, SOURCE)[0], atol=ROUNDING)
 
 
 def test_the_source_row_is_never_touched(short, start):
     source, target = edited(short, start, TARGET, ("cat", "dog"))
-    assert torch.allclose(source, alone(short, start, SOURCE)[0], atol=1e-3)
+    assert torch.allclose(source, alone(short, start, SOURCE)[0], atol=ROUNDING)
     assert not torch.allclose(target, source, atol=1e-1)
 
 
