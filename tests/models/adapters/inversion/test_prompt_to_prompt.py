@@ -14,7 +14,8 @@ from tests.models.adapters.inversion.conftest import SIDE, SOURCE, TARGET
 from tests.models.adapters.inversion.test_sampler import Watching
 
 STEPS = 5
-ROUNDING = 5e-3  # of latents up to 12, between batches of other sizes, enlarged by guidance at every step
+# Of latents up to 12, between batches of other sizes, enlarged by guidance at every step.
+ROUNDING = 5e-3
 
 
 @pytest.fixture
