@@ -3,8 +3,8 @@
 Both run the same pass. A CPU looks after each one which pictures are finished, takes them out and reads no more of the
 cache than is filled; a GPU replays the pass as it was captured, on the whole batch, and is seldom looked at.
 
-B pictures, n of them unfinished, G guidance halves, W window, R = n·W rows, N codes a picture, X codes and room for
-guesses below the last row, V codebook.
+B pictures, n of them unfinished, G guidance halves, W window, R = n·W rows, N codes a picture, A guesses behind a
+window, X = N + A codes and room for guesses behind the last one, V codebook.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class Passes:
     def __init__(self, decoder: Decoder, model: Transformer, settings: SamplerSettings) -> None:
         c, device = model.config, model.output.weight.device
         self.decoder, self.settings, self.device = decoder, settings, device
-        self.count, self.side, self.codebook = c.block_size, c.side, c.vocab_size
-        batch = decoder.batch
-        self.codes_BX = torch.zeros(batch, c.block_size + c.side, dtype=torch.int64, device=device)
+        self.count, self.codebook = c.block_size, c.vocab_size
+        self.steps = torch.arange(max(GPU_QUERIES, WINDOW), device=device)
+        batch, room = decoder.batch, c.block_size + len(self.steps)
+        self.codes_BX = torch.zeros(batch, room, dtype=torch.int64, device=device)
         self.source_BX = torch.zeros_like(self.codes_BX)
         self.known_B1 = torch.ones_like(self.codes_BX[:, :1])
         self.least = self.known_B1.amin()
         self.keys_BN = torch.zeros_like(self.codes_BX[:, : self.count], dtype=torch.int32)
         self.ahead_BNV: Tensor | None = None
         self.pictures_B1 = torch.arange(batch, device=device)[:, None]
-        self.steps = torch.arange(max(GPU_QUERIES, WINDOW), device=device)
         self.unfinished = batch
         self.replay: Callable[[], None] | None = None
 
@@ -121,12 +121,12 @@ class Passes:
         return race(guided_RV, ahead_RV, settings).view_as(places_BW)
 
     def _put(self, places_BW: Tensor, drawn_BW: Tensor) -> None:
-        """Store what was drawn, and guess what is below it."""
-        n = self.unfinished
-        below_BW = places_BW + self.side
-        guesses_BW = guesses_below(self.source_BX[:n], places_BW, below_BW, drawn_BW)
-        self.codes_BX[:n].scatter_(1, below_BW, guesses_BW)
-        self.codes_BX[:n].scatter_(1, places_BW, drawn_BW)  # last: a window may be wider than a row
+        """Store what was drawn, and guess what comes behind it."""
+        n, last_B1 = self.unfinished, places_BW[:, -1:]
+        behind_BA = last_B1 + 1 + self.steps
+        guesses_BA = guesses_behind(self.source_BX[:n], last_B1, behind_BA, drawn_BW[:, -1:])
+        self.codes_BX[:n].scatter_(1, behind_BA, guesses_BA)
+        self.codes_BX[:n].scatter_(1, places_BW, drawn_BW)
 
     def _take_out(self, places: list[int], known: list[int], made_BN: Tensor) -> bool:
         """Hand over the pictures that are finished, close the gaps; whether any are left."""
@@ -154,12 +154,12 @@ def first_guesses(source_BN: Tensor) -> Tensor:
     return source_BN
 
 
-def guesses_below(
-    source_BX: Tensor, places_BW: Tensor, below_BW: Tensor, drawn_BW: Tensor
+def guesses_behind(
+    source_BX: Tensor, last_B1: Tensor, behind_BA: Tensor, drawn_B1: Tensor
 ) -> Tensor:
-    """What may be below the codes that were drawn: the source's code if they are its own, else they once more."""
-    kept_BW = drawn_BW == source_BX.gather(1, places_BW)
-    return torch.where(kept_BW, source_BX.gather(1, below_BW), drawn_BW)
+    """What may come behind the last code that was drawn: the source's codes if it is the source's, else it again."""
+    kept_B1 = drawn_B1 == source_BX.gather(1, last_B1)
+    return torch.where(kept_B1, source_BX.gather(1, behind_BA), drawn_B1)
 
 
 def right_guesses(read_BW: Tensor, drawn_BW: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ and the others are guesses, and draws anew what follows each, all at once. What 
 up to and including the draw that shows the first guess to be wrong. The codes are those of sampling one by one,
 whatever the guesses.
 
-Guesses are what earlier passes drew at the same places; before that the source picture's code there, since an edit
-keeps most of them, or, where the code above is not the source's, that code once more.
+Guesses are what earlier passes drew at the same places; before that the source picture's codes there, since an edit
+keeps most of them, or, where the last code drawn is not the source's, that code again.
 
 B pictures, N codes a picture.
 """

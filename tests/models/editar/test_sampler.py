@@ -100,7 +100,7 @@ def test_drawn_codes_are_those_of_the_published_sampler(guidance, window, batch,
 
 
 def test_any_guess_gives_the_same_codes(transformer, golden, monkeypatch):
-    """Guesses come from the source and from above; here all of them are right, then all of them wrong."""
+    """Guesses come from the source and from the code before; here all of them are right, then all of them wrong."""
     text, condition = inputs(golden)
     uniforms = uniforms_for([1, 2, 3], 16)
     made = sample(transformer, text, condition, SETTINGS, uniforms)
@@ -109,12 +109,12 @@ def test_any_guess_gives_the_same_codes(transformer, golden, monkeypatch):
     count = passing.right_guesses
     monkeypatch.setattr(passing, "right_guesses", lambda *a: passes.append(1) or count(*a))
     for guesses, least, most in ((made, 2, 2), ((made + 1) % 256, 3, 15)):
-        padded = torch.nn.functional.pad(guesses, (0, 4))
+        padded = torch.nn.functional.pad(guesses, (0, 16))
         monkeypatch.setattr(passing, "first_guesses", lambda _, guesses=guesses: guesses)
         monkeypatch.setattr(
             passing,
-            "guesses_below",
-            lambda s, p, below, d, padded=padded: padded[: len(d)].gather(1, below),
+            "guesses_behind",
+            lambda s, p, behind, d, padded=padded: padded[: len(d)].gather(1, behind),
         )
         passes.clear()
         assert torch.equal(sample(transformer, text, condition, SETTINGS, uniforms), made)
