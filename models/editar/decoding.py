@@ -30,8 +30,11 @@ from models.editar import kernels, products
 from models.editar.attending import Attention, TorchAttention
 from models.editar.cache import LayerCache, Layout
 from models.editar.precision import Precision, WeightType
-from models.editar.products import Plain, Product
+from models.editar.products import Product
 from models.editar.transformer import Block, RMSNorm, Transformer
+
+# Up to so many bytes of weights a CPU keeps a second copy, in the order that it reads fastest.
+COPIED = 2**26
 
 
 class Norm(NamedTuple):
@@ -82,6 +85,15 @@ class Layer(NamedTuple):
         )
 
 
+def copies(model: Transformer) -> bool:
+    """Whether a decoder keeps copies of the model's weights, which a change in place leaves behind."""
+    weights = list(model.parameters())
+    seen = all(
+        w.device.type == "cpu" and not w.is_inference() for w in weights
+    )  # changes are counted
+    return seen and sum(w.nbytes for w in weights) <= COPIED
+
+
 class Decoder:
     """Views of a transformer's weights, and room for the keys and values of one batch.
 
@@ -107,7 +119,8 @@ class Decoder:
         c, like = model.config, model.tok_embeddings.weight
         precision = precision or Precision()
         self.fused = kernels.available(like.device) if fused is None else fused
-        self.tok_embeddings, self.output = model.tok_embeddings, model.output
+        own = products.copied if copies(model) else products.viewed
+        self.tok_embeddings, self.output = model.tok_embeddings, own(model.output.weight)
         self.cls_embedding = model.cls_embedding
         self.batch, self.halves, self.heads = batch, halves, c.n_head
         self.layout = Layout.of(c, halves)
@@ -121,7 +134,7 @@ class Decoder:
 
             self.attention = attention.KernelAttention(model, self.layout, batch)
             self.gated, few_bits = fused_products.gated, fused_products.FewBits
-        self.layers = self.step_layers = [Layer.of(block, Plain) for block in model.layers]
+        self.layers = self.step_layers = [Layer.of(block, own) for block in model.layers]
         self.text_values = [block.attention.wqkv.weight.chunk(3)[2] for block in model.layers]
         if precision.weights != "full":
             product = partial(few_bits, kind=precision.weights)

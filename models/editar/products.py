@@ -21,25 +21,35 @@ class Product(Protocol):
 
 
 class Plain:
-    """A matrix in the model's own type: the module's memory, never a copy."""
+    """A matrix in the model's own type."""
 
-    __slots__ = ("transposed_MN", "weight_NM")
+    __slots__ = ("transposed_MN",)
 
-    def __init__(self, weight_NM: Tensor) -> None:
-        self.weight_NM, self.transposed_MN = weight_NM, weight_NM.T
+    def __init__(self, transposed_MN: Tensor) -> None:
+        self.transposed_MN = transposed_MN
 
     def __call__(self, x_RM: Tensor) -> Tensor:
         """X Wᵀ, over the last axis."""
-        return F.linear(x_RM, self.weight_NM)
+        return x_RM @ self.transposed_MN
 
     def onto(self, total_RN: Tensor, x_RM: Tensor) -> Tensor:
         """Add x Wᵀ to a sum, in place."""
         return total_RN.addmm_(x_RM, self.transposed_MN)
 
 
+def viewed(weight_NM: Tensor) -> Plain:
+    """A matrix that stays the module's memory."""
+    return Plain(weight_NM.T)
+
+
+def copied(weight_NM: Tensor) -> Plain:
+    """A copy in the order in which a CPU is a third faster with a few rows; it does not see the module change."""
+    return Plain(weight_NM.T.contiguous())
+
+
 def rounded(weight_NM: Tensor, kind: WeightType) -> Plain:
     """A matrix that went through few bits, for devices that do not read them."""
-    return Plain(quantize(weight_NM, kind).dequantized(weight_NM.dtype))
+    return Plain(quantize(weight_NM, kind).dequantized(weight_NM.dtype).T)
 
 
 def gated(gate_RF: Tensor, up_RF: Tensor) -> Tensor:

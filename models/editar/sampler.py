@@ -21,7 +21,7 @@ from torch import Tensor
 
 from models.editar import passes
 from models.editar.choosing import SamplerSettings, uniforms_for
-from models.editar.decoding import Decoder
+from models.editar.decoding import Decoder, copies
 from models.editar.precision import Precision
 from models.editar.transformer import Transformer
 
@@ -66,7 +66,7 @@ def passes_for(
 ) -> passes.Passes:
     """What the model's last call left behind if it fits, or else anew."""
     weights = tuple(p.data_ptr() for p in model.parameters())
-    if precision.weights != "full":  # copies, which a change in place leaves behind
+    if precision.weights != "full" or copies(model):  # which a change in place leaves behind
         weights += tuple(0 if p.is_inference() else p._version for p in model.parameters())
     like = model.output.weight
     windows = (passes.WINDOW, passes.GPU_QUERIES)

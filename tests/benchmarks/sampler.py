@@ -24,7 +24,7 @@ from tasks.depth import SceneDepth
 from tasks.edit import SceneEdit
 from tests.benchmarks import sampler_plain
 
-ROUNDS = {1: 5, 16: 3}  # a batch size, after one to warm up
+ROUNDS = {1: 5, 16: 5}  # a batch size, after one to warm up
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from models.editar import decoding
 from models.editar import passes as passing
 from models.editar.choosing import choose, draw, keep_top_k, keep_top_p
 from models.editar.config import TransformerConfig
@@ -161,7 +162,10 @@ def test_sequences_have_their_exact_probabilities():
     assert chisquare(observed.numpy(), wanted.numpy()).pvalue > 0.001
 
 
-def test_a_decoder_is_used_again_and_never_out_of_date():
+@pytest.mark.parametrize("most", [0, 2**26])
+def test_a_decoder_is_used_again_and_never_out_of_date(most, monkeypatch):
+    """Whether it copies the weights or looks at the module's own."""
+    monkeypatch.setattr(decoding, "COPIED", most)
     model = tiny(vocab_size=50, side=4)
     settings = SamplerSettings(guidance=2.0, greedy=True)
 
@@ -179,7 +183,8 @@ def test_a_decoder_is_used_again_and_never_out_of_date():
     with torch.no_grad():  # as an optimizer does
         for parameter in model.parameters():
             parameter.mul_(1.5)
-    assert agrees(2) and kept() is first
+    assert agrees(2) and (kept() is first) == (most == 0)
+    first = kept()
     model.load_state_dict(tiny(vocab_size=50, side=4).state_dict(), assign=True)
     assert agrees(2) and kept() is not first
     assert agrees(3)
