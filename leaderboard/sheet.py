@@ -20,21 +20,29 @@ from leaderboard import gallery, queries
 SIDE = 128  # pixels that a sample takes; small pictures are enlarged without smoothing
 LABEL = 150  # pixels left of a row for its name
 GAP = 6
-TASKS = ("edit", "depth", "edge", "segmentation")
-_HIDDEN = frozenset({"oracle", "shuffled", "blank", "copy-source"})  # say nothing beside the truth
+COLUMNS = (("edit", "depth"), ("edge", "segmentation"))  # tasks below each other, side by side
+# The first say nothing beside the truth; the others, and all with settings of their own, look like `editar-common`.
+_HIDDEN = frozenset({"oracle", "shuffled", "blank", "copy-source"}) | {
+    "editar-no-distillation",
+    "editar-clip-teacher",
+    "editar-depth-only",
+}
 
 
 def make_sheet(reader: Reader, out: Path, suite: str, dataset: str, count: int) -> Image.Image:
     """The first `count` samples of every task: condition, models in the order of the pages, truth."""
-    made = (_block(reader, out, suite, dataset, task, count) for task in TASKS)
-    blocks = [block for block in made if block is not None]
+    columns = []
+    for tasks in COLUMNS:
+        made = [_block(reader, out, suite, dataset, task, count) for task in tasks]
+        columns.append([block for block in made if block is not None])
     width = LABEL + count * (SIDE + GAP)
-    height = sum(block.height + 3 * GAP for block in blocks)
-    sheet = Image.new("RGB", (width, height), "white")
-    top = 0
-    for block in blocks:
-        sheet.paste(block, (0, top))
-        top += block.height + 3 * GAP
+    heights = [sum(block.height + 3 * GAP for block in blocks) for blocks in columns]
+    sheet = Image.new("RGB", (width * len(columns), max(heights)), "white")
+    for x, blocks in enumerate(columns):
+        top = 0
+        for block in blocks:
+            sheet.paste(block, (x * width, top))
+            top += block.height + 3 * GAP
     return sheet
 
 
@@ -48,7 +56,9 @@ def _block(
     outputs = gallery.outputs(reader, suite, dataset, task, fingerprint)
     chosen = samples.iloc[np.linspace(0, len(samples) - 1, count).round().astype(int)]
     pairs = zip(outputs["model"], outputs["kind"], strict=True)
-    models = [m for m in queries.model_order(dict.fromkeys(pairs)) if m not in _HIDDEN]
+    models = [
+        m for m in queries.model_order(dict.fromkeys(pairs)) if m not in _HIDDEN and ":" not in m
+    ]
     paths = {(r["model"], r["sample_id"]): r["path"] for r in outputs.to_dict("records")}
     rows: list[tuple[str, list[str | None]]] = [
         (f"{task}: condition", list(chosen["condition_path"]))
@@ -93,7 +103,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(str(error))
     options.picture.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(options.picture, optimize=True)
+    sheet.quantize(256).save(options.picture, optimize=True)  # a third of the size
 
 
 if __name__ == "__main__":
