@@ -95,7 +95,7 @@ def copies(model: Transformer) -> bool:
 
 
 class Decoder:
-    """Views of a transformer's weights, and room for the keys and values of one batch.
+    """A transformer's weights, seen or copied, and room for the keys and values of one batch.
 
     It may be used for one batch after another, and never holds the transformer itself. The prefill
     always has the model's own weights; `precision` is for the steps.
