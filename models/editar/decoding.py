@@ -88,10 +88,9 @@ class Layer(NamedTuple):
 def copies(model: Transformer) -> bool:
     """Whether a decoder keeps copies of the model's weights, which a change in place leaves behind."""
     weights = list(model.parameters())
-    seen = all(
-        w.device.type == "cpu" and not w.is_inference() for w in weights
-    )  # changes are counted
-    return seen and sum(w.nbytes for w in weights) <= COPIED
+    # Changes of inference tensors are not counted, so that a copy could be out of date.
+    counted = all(w.device.type == "cpu" and not w.is_inference() for w in weights)
+    return counted and sum(w.nbytes for w in weights) <= COPIED
 
 
 class Decoder:
