@@ -50,6 +50,9 @@ RELEASED_GUIDANCE = 3.0
 RELEASED_TEMPERATURE = 1.0
 TOP_K = 1000
 TOP_P = 1.0
+# Where the published script scores pictures it has just made, it truncates their levels; the files that
+# it writes, which the other tasks are scored from, are rounded.
+TRUNCATED = (Task.EDIT, Task.DEPTH)
 
 
 class EditarScenes:
@@ -215,6 +218,7 @@ class Editar:
             seeds,
             **self._sampling,
             precision=self._precision(),
+            truncate=batch[0].task in TRUNCATED,  # a batch is of one task
         )
         sizes = [len(example.condition) for example in batch]
         return generations([fit(p, size) for p, size in zip(pictures, sizes, strict=True)], started)

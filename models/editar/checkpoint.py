@@ -108,6 +108,22 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
     return {_plain(key): value for key, value in content.items() if isinstance(value, Tensor)}
 
 
+def check_bytes(path: Path) -> None:
+    """Read a .pt file to its end against the checksums inside it, which mapping it does not.
+
+    Raises:
+        UserError: a byte is not what was written.
+    """
+    if not zipfile.is_zipfile(path):  # the format before torch 1.6 has none
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise UserError(
+            f"weights: {path} is damaged (the checksum of {damaged} inside it is wrong); fetch it again"
+        )
+
+
 def misfit(
     wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], optional: Collection[str] = ()
 ) -> str:

@@ -17,10 +17,12 @@ def to_tensor(pictures: Sequence[Picture], device: torch.device | str = "cpu") -
     return stacked_BHW3.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
 
 
-def to_pictures(images: Tensor) -> list[Picture]:
-    """Float (B, 3, H, W), clamped to [-1, 1], to uint8 (H, W, 3) pictures, rounded."""
-    levels = (images.float().clamp(-1, 1) + 1) * 127.5
-    return list(levels.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy())
+def to_pictures(images: Tensor, *, truncate: bool = False) -> list[Picture]:
+    """Float (B, 3, H, W), clamped to [-1, 1], to uint8 (H, W, 3) pictures, rounded unless they are to be truncated."""
+    clamped = images.float().clamp(-1, 1)
+    # In the order of the published script: what is truncated depends on the last bit.
+    levels = (clamped + 1) / 2 * 255 if truncate else ((clamped + 1) * 127.5).round()
+    return list(levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy())
 
 
 def fit(picture: Picture, side: int) -> Picture:

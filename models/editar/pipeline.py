@@ -94,8 +94,12 @@ class EditAR:
         top_k: int = 1000,
         top_p: float = 1.0,
         precision: Precision | None = None,
+        truncate: bool = False,
     ) -> list[Picture]:
-        """Make one picture for each condition picture, prompt (template included) and seed."""
+        """Make one picture for each condition picture, prompt (template included) and seed.
+
+        With `truncate`, levels between two whole ones become the lower instead of the nearer.
+        """
         side = self.codec.config.image_size
         for picture in conditions:
             if picture.shape != (side, side, 3):
@@ -116,7 +120,9 @@ class EditAR:
         uniforms = uniforms_for(seeds, condition_codes.shape[1])
         features = self.text.encode(prompts, self.device)
         codes = sample(self.transformer, features, condition_codes, settings, uniforms, precision)
-        parts = [to_pictures(self.codec.decode(part)) for part in codes.split(pieces)]
+        parts = [
+            to_pictures(self.codec.decode(part), truncate=truncate) for part in codes.split(pieces)
+        ]
         return [picture for part in parts for picture in part]
 
 

@@ -128,12 +128,15 @@ def fetch_text_encoder(source: str) -> Path:
 
 
 def convert(published: Published, source: str, file: Path) -> Path:
-    """Write the tensors of a published file, checked, as float32 safetensors.
+    """Write the tensors of a published file, checked byte by byte, as float32 safetensors.
 
     The file appears whole or not at all, and its checksum in the store's manifest.
     """
     from safetensors.torch import save_file
 
+    from models.editar.checkpoint import check_bytes
+
+    check_bytes(file)
     model = pkgutil.resolve_name(published.loader)(file, published.config)
     target = _converted(published, source)
     target.parent.mkdir(parents=True, exist_ok=True)

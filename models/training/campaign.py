@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from data_prep.scenes.constants import IMAGE_SIZE
 from models.training.bank import Bank, open_bank
+from models.training.families import GRIDS
 from models.training.trainer import Recipe
 
 SHARES = {  # of the minutes of `train all`; measured needs, rounded
@@ -26,6 +28,7 @@ SHARES = {  # of the minutes of `train all`; measured needs, rounded
 _MODELS = Path(__file__).parent.parent
 WEIGHTS = _MODELS / "weights"
 _JUDGES = _MODELS.parent / "editar_bench" / "evaluators" / "weights"
+_NOT_SHIPPED = ("teacher", *GRIDS)
 _TOKENIZER_EDITS = 4096  # whose texts the tokenizer is trained on
 
 
@@ -41,10 +44,10 @@ class Campaign:
     weights: Path = WEIGHTS
     judges: Path = _JUDGES
 
-    def bank(self, split: str) -> Bank:
+    def bank(self, split: str, size: int = IMAGE_SIZE) -> Bank:
         """The bank of a split, rendered first if need be."""
         edits = {"train": self.train_edits, "evaluator": self.evaluator_edits, "validation": 256}
-        return open_bank(self.bank_folder, split, edits[split])  # type: ignore[arg-type]
+        return open_bank(self.bank_folder, split, edits[split], size=size)  # type: ignore[arg-type]
 
     def folder(self, name: str) -> Path:
         """Where a network's weights go."""
@@ -52,7 +55,7 @@ class Campaign:
             return self.judges
         if name == "decoder":  # a part of the codec
             return self.weights / "codec"
-        return self.runs / name if name == "teacher" else self.weights / name
+        return self.runs / name if name in _NOT_SHIPPED else self.weights / name
 
     def tokenizer(self) -> bytes:
         """The SentencePiece model that every text network shares; trained once."""
@@ -89,6 +92,18 @@ def _codec(campaign: Campaign) -> Recipe:
     from models.training.settings import CODEC
 
     return CodecRecipe(CODEC, campaign.bank("train"), campaign.bank("validation"))
+
+
+def _grid(campaign: Campaign, name: str) -> Recipe:
+    from models.training.codec_recipe import CodecRecipe
+    from models.training.settings import GRIDS
+
+    config = GRIDS[name]
+    banks = (
+        campaign.bank("train", config.image_size),
+        campaign.bank("validation", config.image_size),
+    )
+    return CodecRecipe(config, *banks, name=name)
 
 
 def _decoder(campaign: Campaign) -> Recipe:
@@ -230,6 +245,7 @@ _RECIPES: dict[str, Callable[[Campaign], Recipe]] = {
     "editar-no-distillation": partial(_editar, teacher="none"),
     "editar-clip-teacher": partial(_editar, teacher="judging CLIP"),
     "editar-depth-only": partial(_editar, only="depth"),
+    **{name: partial(_grid, name=name) for name in GRIDS},
     "llamagen": _llamagen,
     "parti": _parti,
     "muse": _muse,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from editar_bench.errors import UserError
 from models.training.campaign import SHARES, WEIGHTS, Campaign
-from models.training.families import ABLATIONS, FAMILIES, operations
+from models.training.families import ABLATIONS, FAMILIES, GRIDS, operations
 from models.weights_manifest import ABLATIONS as ABLATION_WEIGHTS
 
 if TYPE_CHECKING:  # importing torch takes longer than the help text may
@@ -61,16 +61,16 @@ def _budgets(options: argparse.Namespace) -> dict[str, Budget]:
         if wanted == "ablations":
             return {name: Budget(flops=options.flops) for name in ABLATIONS}
         return {name: Budget(flops=flops) for name, flops in operations(options.flops).items()}
-    names = list(SHARES) if wanted == "all" else [wanted]
-    known = [*SHARES, *operations(1.0), *ABLATIONS]
+    names = {"all": list(SHARES), "grids": list(GRIDS)}.get(wanted, [wanted])
+    known = [*SHARES, *operations(1.0), *ABLATIONS, *GRIDS]
     if names[0] not in known:
         raise UserError(
-            f"train: there is no network '{wanted}'; choose all, families, ablations, or one of "
+            f"train: there is no network '{wanted}'; choose all, families, ablations, grids, or one of "
             + ", ".join(dict.fromkeys(known))
         )
     if options.flops is not None:
-        if wanted == "all":
-            raise UserError("train all divides minutes, not operations; use --minutes")
+        if len(names) > 1:
+            raise UserError(f"train {wanted} divides minutes, not operations; use --minutes")
         return {wanted: Budget(flops=options.flops)}
     minutes = _MINUTES if options.minutes is None else options.minutes
     whole = sum(SHARES.get(name, 1.0) for name in names)
@@ -159,8 +159,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "network",
         help=f"all; families ({', '.join(FAMILIES)}: every one with the same --flops); ablations of EditAR "
-        "(kept apart from the shipped weights); "
-        f"or one of: {', '.join(dict.fromkeys([*SHARES, *operations(1.0), *ABLATIONS]))}",
+        "(kept apart from the shipped weights); grids (the codec at other sizes, kept in --runs); "
+        f"or one of: {', '.join(dict.fromkeys([*SHARES, *operations(1.0), *ABLATIONS, *GRIDS]))}",
     )
     parser.add_argument(
         "--recipe",

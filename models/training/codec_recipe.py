@@ -40,7 +40,6 @@ QUANTIZER_WEIGHT = 1.0
 class CodecRecipe:
     """Trains `Codec` on the bank."""
 
-    name = "codec"
     muon = True
 
     def __init__(
@@ -51,16 +50,17 @@ class CodecRecipe:
         *,
         learning_rate: float = 2e-3,
         batch_size: int = 8,  # small: at these budgets the number of steps is what counts
-        multiscale: bool = True,
+        name: str = "codec",
     ) -> None:
-        self.config, self.train, self.validation = config, train, validation
-        self.learning_rate, self.batch_size, self.multiscale = learning_rate, batch_size, multiscale
+        self.config, self.train, self.validation, self.name = config, train, validation, name
+        self.learning_rate, self.batch_size = learning_rate, batch_size
+        self.multiscale = config.multiscale is not None
         self.settings: dict[str, Any] = {
             "codec": asdict(config),
             "object_weight": OBJECT_WEIGHT,
             "condition_share": CONDITION_SHARE,
             "unquantized_share": UNQUANTIZED_SHARE,
-            "multiscale": multiscale,
+            "multiscale": self.multiscale,
         }
         self._latents_MC: Tensor | None = None
         self._continued = False  # from shipped weights, whose codebook must not be drawn anew

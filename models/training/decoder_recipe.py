@@ -22,10 +22,8 @@ from models.weights_manifest import codes_sha256
 class DecoderRecipe(CodecRecipe):
     """Trains `post_quant_conv` and `decoder` of the codec in `folder`, on both kinds of codes in turn."""
 
-    name = "decoder"
-
     def __init__(self, config: CodecConfig, train: Bank, validation: Bank, folder: Path) -> None:
-        super().__init__(config, train, validation)
+        super().__init__(config, train, validation, name="decoder")
         self.folder = folder
         self.settings["codes_sha256"] = codes_sha256(folder)
 

@@ -22,6 +22,9 @@ FAMILIES: Mapping[str, Mapping[str, float]] = {
 # EditAR with one thing changed, at the budget of a family.
 ABLATIONS = ("editar-no-distillation", "editar-clip-teacher", "editar-depth-only")
 
+# The shared codec at other sizes and grids, of which one was taken; `settings.GRIDS` are their shapes.
+GRIDS = ("codec-128px-16x", "codec-96px-8x", "codec-64px-8x", "codec-64px-4x")
+
 
 def operations(of_a_family: float) -> dict[str, float]:
     """Network to its floating-point operations, in an order in which each finds what it builds on."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 
 from data_prep.scenes.constants import IMAGE_SIZE
 from models.compact.parti import PartiConfig
@@ -26,6 +27,19 @@ CODEC = CodecConfig(
     image_size=IMAGE_SIZE,
     multiscale=(1, 2, 4, 6, 10, 16),
 )
+
+# The grids that were compared before the one above was taken: the same plain codec, about as deep as its grid allows.
+GRIDS: Mapping[str, CodecConfig] = {
+    f"codec-{size}px-{2 ** (len(ch_mult) - 1)}x": replace(
+        CODEC, image_size=size, ch_mult=ch_mult, multiscale=None
+    )
+    for size, ch_mult in (
+        (128, (1, 1, 2, 2, 3)),
+        (96, (1, 1, 2, 2)),
+        (64, (1, 1, 2, 2)),
+        (64, (1, 1, 2)),
+    )
+}
 
 EDITAR = TransformerConfig(
     dim=160,

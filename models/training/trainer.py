@@ -29,6 +29,8 @@ from models.training.progress import Progress
 from models.training.recipe import Budget, Clock, Recipe, Streaming
 
 WARM_UP = 0.03  # of the budget
+# Of the full rate, where shipped weights are continued: the full one first undoes what their decay has settled.
+CONTINUED = 0.5
 CLIP_NORM = 1.0
 _CHECKPOINT_SECONDS = 120.0
 _CHECKPOINT_STEPS = 1000  # where steps are the budget: processes must agree when to save
@@ -80,7 +82,7 @@ class Trainer:
         optimizers: Optimizers,
         generator: torch.Generator,
     ) -> None:
-        clock, schedule = self.clock, self.schedule or learning_rate_share
+        clock, schedule = self.clock, self.schedule or self._usual_schedule
         flops_a_step = self._flops_a_step(module, generator)
         progress = Progress(f"training {self.recipe.name}", 1.0, self.budget.share(clock))
         saved = time.monotonic()
@@ -116,6 +118,9 @@ class Trainer:
         self._save(machine, module, optimizers, generator)
         if machine.main:
             progress.close()
+
+    def _usual_schedule(self, share: float) -> float:
+        return learning_rate_share(share) * (1.0 if self.continue_from is None else CONTINUED)
 
     def _flops_a_step(self, module: nn.Module, generator: torch.Generator) -> float:
         if isinstance(self.recipe, Streaming):

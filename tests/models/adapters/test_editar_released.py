@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,6 +132,18 @@ def test_prepare_command(files):
     assert sum(line.endswith(".safetensors") for line in lines) == 2
 
 
+def test_prepare_reads_a_file_to_its_end(files, tmp_path):
+    """Mapping a file would take a flipped bit for a weight."""
+    content = bytearray(Path(files["weights"]).read_bytes())
+    with zipfile.ZipFile(files["weights"]) as archive:
+        largest = max(archive.infolist(), key=lambda item: item.file_size)
+    content[largest.header_offset + largest.file_size // 2] ^= 1
+    damaged = tmp_path / "damaged.pt"
+    damaged.write_bytes(content)
+    with pytest.raises(UserError, match="damaged.pt is damaged .the checksum of .* is wrong"):
+        Editar.prepare(**{**files, "weights": str(damaged)})
+
+
 def test_prepare_without_network_is_one_sentence(files):
     with pytest.raises(
         UserError, match="'nobody/nothing' is no local file and cannot be downloaded"
@@ -165,6 +178,11 @@ def test_task_strings_reach_the_text_encoder(files, monkeypatch):
     model.generate([example(0, Task.DEPTH)], [1])
     assert seen["prompts"][0].startswith("Given the depth image, generate an image following")
     assert (seen["guidance"], seen["temperature"], seen["top_k"]) == (3.0, 1.0, 1000)
+    truncated = {}
+    for task in Task:
+        model.generate([example(0, task)], [1])
+        truncated[task] = seen["truncate"]
+    assert [task for task in Task if truncated[task]] == [Task.EDIT, Task.DEPTH]
 
 
 def test_fit_is_lanczos_on_the_short_side_and_a_centered_cut():

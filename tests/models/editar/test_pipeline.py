@@ -123,6 +123,9 @@ def test_pictures_survive_the_round_trip():
     assert np.array_equal(to_pictures(tensor)[0], picture)
     levels = torch.tensor([-3.0, 3.0, 0.0]).view(1, 3, 1, 1)  # clamped; 127.5 rounds to even
     assert to_pictures(levels)[0].flatten().tolist() == [0, 255, 128]
+    between = torch.tensor([0.999, -0.999, 1.0]).view(1, 3, 1, 1)  # 254.87, 0.13, 255
+    assert to_pictures(between)[0].flatten().tolist() == [255, 0, 255]
+    assert to_pictures(between, truncate=True)[0].flatten().tolist() == [254, 0, 255]
 
 
 def test_editing_pictures(editar):
