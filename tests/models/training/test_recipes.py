@@ -363,6 +363,15 @@ def test_continuing_from_weights_counts_all_samples(ticking, tmp_path):
     assert [run["seed"] for run in record["runs"]] == [0, 1]
 
 
+def test_a_continuation_starts_at_half_the_rate(ticking, tmp_path):
+    """The shipped weights have decayed to nothing; the full rate would first undo what that settled."""
+    trainer = Trainer(_Line(), Budget(minutes=1), tmp_path, tmp_path)
+    onward = Trainer(_Line(), Budget(minutes=1), tmp_path, tmp_path, continue_from=tmp_path)
+    for share in (0.0, 0.01, 0.5, 1.0):
+        assert trainer._usual_schedule(share) == trainer_module.learning_rate_share(share)
+        assert onward._usual_schedule(share) == trainer._usual_schedule(share) / 2
+
+
 def test_continuing_in_the_folder_of_the_finished_run_trains_anew(ticking, tmp_path):
     train(_Line(), tmp_path)
     train(_Line(), tmp_path, continue_from=tmp_path / "weights", seed=1)
