@@ -26,6 +26,7 @@ from models.editar.codec import Codec
 from models.editar.pictures import to_pictures, to_tensor
 from models.training.bank import Bank, open_bank
 from models.training.families import GRIDS
+from models.weights_manifest import WEIGHTS
 
 AT_A_TIME = 50
 
@@ -74,8 +75,9 @@ def main(runs: Path, data: Path) -> None:
     """Print a line a grid."""
     truth = open_bank(data / "bank", "validation", 256)
     rows = 2 * np.arange(SPLIT_SIZE) + 1
-    for name in GRIDS:
-        folder = runs / name
+    # The shipped codec, trained longer and for a pyramid too, stands below them.
+    for folder in (*(runs / name for name in GRIDS), WEIGHTS / "codec"):
+        name = folder.name
         if not (folder / "config.json").exists():
             print(f"{name:16} not trained")
             continue
