@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,14 +25,14 @@ from tasks.depth import SceneDepth
 from tasks.edit import SceneEdit
 from tests.benchmarks import sampler_plain
 
-ROUNDS = {1: 5, 16: 5}  # a batch size, after one to warm up
+ROUNDS = {1: 15, 16: 5}  # a batch size, each with pictures of its own, after one to warm up
 
 
 @torch.no_grad()
-def inputs(editar: EditAR, task: type[SceneEdit], batch: int) -> tuple[Tensor, Tensor]:
+def inputs(editar: EditAR, task: type[SceneEdit], count: int) -> tuple[Tensor, Tensor]:
     """Text features and condition codes of samples from all over the test split."""
     split = task().load()
-    examples = [split[i] for i in range(0, len(split), len(split) // batch)][:batch]
+    examples = [split[i] for i in range(0, len(split), len(split) // count)][:count]
     codes = editar.codec.encode(to_tensor([example.condition for example in examples]))
     return editar.text.encode([prompt_for(e.task, e.prompt) for e in examples]), codes
 
@@ -43,15 +44,17 @@ def seconds(run: Callable[[], Tensor]) -> float:
 
 
 def compare(editar: EditAR, task: type[SceneEdit], batch: int) -> None:
-    """Print medians a picture, and the median of the ratios of neighboring runs."""
+    """Print medians a picture, and the median of the ratios on the same pictures."""
     model = editar.transformer
-    text, codes = inputs(editar, task, batch)
+    rounds = ROUNDS[batch] + 1
+    texts, sources = inputs(editar, task, rounds * batch)
     settings = SamplerSettings(guidance=GUIDANCE, temperature=TEMPERATURE)
-    uniforms = uniforms_for(range(batch), codes.shape[1])
+    uniforms = uniforms_for(range(batch), sources.shape[1])
     pairs = []
-    for _ in range(ROUNDS[batch] + 1):
-        plain = seconds(lambda: sampler_plain.generate(model, text, codes, settings))
-        fast = seconds(lambda: sample(model, text, codes, settings, uniforms))
+    # How many passes a picture takes depends on the picture.
+    for text, codes in zip(texts.split(batch), sources.split(batch), strict=True):
+        plain = seconds(partial(sampler_plain.generate, model, text, codes, settings))
+        fast = seconds(partial(sample, model, text, codes, settings, uniforms))
         pairs.append((plain / batch, fast / batch))
     plain, fast = (statistics.median(side) for side in zip(*pairs[1:], strict=True))
     ratio = statistics.median(a / b for a, b in pairs[1:])
