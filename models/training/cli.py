@@ -1,7 +1,7 @@
-"""`editar-bench train`: one network, all of them in dependency order, or the families that are compared.
+"""`editar-bench train`: one network, all in dependency order, the families that are compared, or the codec's grids.
 
-`all` divides minutes among the networks by their needs. `families` gives every paradigm the same number of
-floating-point operations, divided among its networks.
+`all` divides minutes among the networks by their needs, `grids` evenly. `families` gives every paradigm the same
+number of floating-point operations, divided among its networks.
 """
 
 from __future__ import annotations
@@ -206,6 +206,6 @@ def _parser() -> argparse.ArgumentParser:
         "--from",
         dest="from_weights",
         choices=["weights"],
-        help="continue from the shipped weights with a fresh optimizer and warm-up",
+        help="continue from the shipped weights with a fresh optimizer, a warm-up and half the rate",
     )
     return parser

@@ -1,4 +1,4 @@
-"""The paradigms that are compared, and how each divides its operations among its networks."""
+"""What is compared: paradigms and how each divides its operations among its networks, ablations, grids of the codec."""
 
 from __future__ import annotations
 
