@@ -10,6 +10,7 @@ import typer
 import typer.core
 
 from editar_bench.commands import (
+    compare,
     doctor,
     judge,
     leaderboard,
@@ -29,6 +30,7 @@ HELP = """Compare models that edit pictures and that follow depth maps, edge map
 Begin with:
   editar-bench run --task all --limit 24      every task and model, 24 samples each
   editar-bench leaderboard                    look at the results
+  editar-bench compare editar-scenes instruct-pix2pix-scenes --task edit
   editar-bench run --task depth --model oracle,editar-scenes:guidance=1
   editar-bench score --images my-pictures --task edit --dataset scenes --name MY-MODEL
   editar-bench ls models                      what there is
@@ -119,6 +121,7 @@ app.command("prepare")(prepare.prepare)
 app.command("score")(score.score)
 app.command("judge")(judge.judge)
 app.command("overlap")(overlap.overlap)
+app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command(

@@ -16,6 +16,7 @@ def main() -> None:
         st.Page(PAGES / "table.py", title="Leaderboard", default=True),
         st.Page(PAGES / "samples.py", title="Samples"),
         st.Page(PAGES / "comparison.py", title="Comparison"),
+        st.Page(PAGES / "pairs.py", title="Two models"),
         st.Page(PAGES / "slices.py", title="Slices"),
         st.Page(PAGES / "runs.py", title="Runs"),
         st.Page(PAGES / "methods.py", title="Methods"),

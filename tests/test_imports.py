@@ -26,7 +26,12 @@ ALLOWED = {
         "editar_bench.evaluators",
     ),
     "data_prep": ("editar_bench.types", "editar_bench.conditions", "editar_bench.errors"),
-    "leaderboard": ("editar_bench.store", "editar_bench.statistics", "editar_bench.errors"),
+    "leaderboard": (
+        "editar_bench.store",
+        "editar_bench.statistics",
+        "editar_bench.compare",
+        "editar_bench.errors",
+    ),
 }
 
 

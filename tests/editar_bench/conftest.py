@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,7 @@ ROOT = Path(__file__).parents[2]
 HERE = "tests.editar_bench.dummies"
 
 
-@pytest.fixture
-def dummies(monkeypatch: pytest.MonkeyPatch) -> None:
+def register_dummies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dummy tasks, models and metrics by name; `codec` and `shuffled` are dummies too."""
     models = d.MODELS | {"codec": d.Codec, "shuffled": d.Shuffled}
     tables = ((registry.MODELS, models), (registry.TASKS, d.TASKS), (registry.METRICS, d.METRICS))
@@ -32,17 +32,26 @@ def dummies(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setitem(table._entries, name, Entry(thing))
 
 
+def run_models(
+    out: Path, models: str, tasks: tuple[Task, ...] = (Task.DEPTH,), **options: object
+) -> Summary:
+    """Run registered dummies on the dummy data; keyword arguments are those of RunSpec."""
+    entries = build_models(parse_models(models))
+    labels = tuple(entry.label for entry in entries)
+    spec = RunSpec(suite="dummy", datasets=("dummy",), tasks=tasks, models=labels, **options)  # type: ignore[arg-type]
+    return run(make_plan(spec, "cpu", entries), out, Silent())
+
+
+@pytest.fixture
+def dummies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dummies by name."""
+    register_dummies(monkeypatch)
+
+
 @pytest.fixture
 def run_dummies(dummies: None, tmp_path: Path) -> Callable[..., Summary]:
-    """Run models on the dummy data; keyword arguments are those of RunSpec."""
-
-    def go(models: str, tasks: tuple[Task, ...] = (Task.DEPTH,), **options: object) -> Summary:
-        entries = build_models(parse_models(models))
-        labels = tuple(entry.label for entry in entries)
-        spec = RunSpec(suite="dummy", datasets=("dummy",), tasks=tasks, models=labels, **options)  # type: ignore[arg-type]
-        return run(make_plan(spec, "cpu", entries), tmp_path / "out", Silent())
-
-    return go
+    """Run models on the dummy data, as `run_models` does, into a folder of the test's own."""
+    return partial(run_models, tmp_path / "out")
 
 
 @pytest.fixture

@@ -45,7 +45,18 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "ls", "prepare", "score", "judge", "overlap", "report", "leaderboard", "doctor"],
+    [
+        "run",
+        "ls",
+        "prepare",
+        "score",
+        "judge",
+        "overlap",
+        "compare",
+        "report",
+        "leaderboard",
+        "doctor",
+    ],
 )
 def test_every_command_teaches(command: str) -> None:
     code, out, _ = call(command, "--help")

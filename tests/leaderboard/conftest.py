@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from editar_bench.contracts import MetricInfo
+from editar_bench.seeds import seed_of
 from editar_bench.store import Aggregate, RunRecord, Store, now, output_id, write_part
 from editar_bench.types import Task
 
@@ -37,6 +38,7 @@ SECONDS = MetricInfo(
     version=1,
     tasks=frozenset(Task),
 )
+SEED = 11
 MODELS = {"editar": "measured", "pix2pix": "measured", "codec": "reference", "blank": "reference"}
 VALUES = {"editar": 0.2, "pix2pix": 0.4, "codec": 0.1, "blank": 0.9}
 TRAINING = {
@@ -117,7 +119,8 @@ def _samples(out: Path, run_id: str) -> None:
         write_part(out, "sample", [sample])
         for place, (model, kind) in enumerate(MODELS.items()):
             failed = model == "pix2pix" and number == 1
-            key = output_id(f"key-{model}", "edit", "scenes", "f", name, 0, 1, "h")
+            seed = seed_of(SEED, "edit", "scenes", name, 0)
+            key = output_id(f"key-{model}", "edit", "scenes", "f", name, 0, seed, "h")
             output = base | {
                 "output_id": key,
                 "run_id": run_id,
@@ -126,7 +129,7 @@ def _samples(out: Path, run_id: str) -> None:
                 "model_key": f"key-{model}",
                 "kind": kind,
                 "repeat": 0,
-                "seed": 1,
+                "seed": seed,
                 "status": "failed" if failed else "ok",
                 "reason": "out of memory" if failed else "",
                 "path": None if failed else f"pictures/{name}-{model}.png",
@@ -144,6 +147,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     provenance = {
         "code": {"version": "0.1.0", "commit": "abc123"},
         "packages": {"torch": "2.15.0"},
+        "data": {"edit/scenes": "f"},
         "data_remarks": {"edit": ["1 of 250 pictures differs."]},
         "models": {
             "editar": {
@@ -159,7 +163,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
             RunRecord(
                 suite="scenes",
                 dataset="scenes",
-                spec={"seed": 11, "tasks": ["edit", "depth"], "limit": 24},
+                spec={"seed": SEED, "tasks": ["edit", "depth"], "limit": 24},
                 provenance=provenance,
             )
         )

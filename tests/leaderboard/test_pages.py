@@ -105,6 +105,20 @@ def test_an_unsupported_pair_is_a_dash_with_its_reason(opened: Open, results: Pa
     )  # and as text, for fingers and readers
 
 
+def test_two_models_are_told_apart_by_their_common_samples(opened: Open, results: Path) -> None:
+    page = opened("pages/pairs.py", results)
+    table = next(m.value for m in page.markdown if "<table" in m.value)
+    # pix2pix failed on one of three samples; on the others its error is larger by one.
+    assert (
+        "<td>edit_mse ↓</td><td>1.000</td><td>2.000</td><td>-1.000 [-1.000, -1.000]</td>" in table
+    )
+    assert "<td>2 / 0 / 0</td><td>0.5000</td><td>0.5000</td>" in table
+    page.selectbox(key="pair-b").select("blank").run()
+    assert not page.exception
+    table = next(m.value for m in page.markdown if "<table" in m.value)
+    assert "<td>3 / 0 / 0</td><td>0.2500</td>" in table
+
+
 def test_filters_remove_models(opened: Open, results: Path) -> None:
     page = opened("app.py", results)
     page.multiselect(key="filter-model").select("editar").run()
