@@ -241,13 +241,20 @@ def _paired_sets(
     if not places:
         return paired.paired_means(np.empty(0), np.empty(0))
     metric = _set_metric(row["metric"], row["protocol"])
+    stacks, clusters = (np.stack(a), np.stack(b)), [sample for sample, _ in places]
+    if hasattr(metric, "influence"):
+        one, two = (metric.reduce(stack) for stack in stacks)
+        if one is None or two is None:
+            return paired.paired_means(np.empty(0), np.empty(0))
+        one_N, two_N = (metric.influence(stack) for stack in stacks)
+        return paired.paired_influences(one, two, one_N, two_N, clusters=clusters)
     title = f"{row['task']} · exchanges · {row['metric']}"
     with reporter.stage(title, paired.SET_EXCHANGES) as advance:
         return paired.paired_sets(
-            np.stack(a),
-            np.stack(b),
+            *stacks,
             metric.reduce,
-            clusters=[sample for sample, _ in places],
+            clusters=clusters,
+            distinct=getattr(metric, "distinct", False),
             advance=advance,
         )
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.contracts import Estimate
-from editar_bench.statistics import Floats, mean_interval, set_interval
+from editar_bench.statistics import Floats, influence_interval, mean_interval, set_interval
 
 EXCHANGES: Final = 9_999
 SET_EXCHANGES: Final = 999  # a set-level metric is reduced anew for each, twice
@@ -96,6 +96,7 @@ def paired_sets(
     reduce: Callable[[NDArray[Any]], float | None],
     *,
     clusters: Sequence[str],
+    distinct: bool = False,
     exchanges: int = SET_EXCHANGES,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Paired:
@@ -106,6 +107,7 @@ def paired_sets(
         b: those of the other model, in the same order of samples and repeats.
         reduce: from stacked observations to the value; None where it is undefined.
         clusters: the sample each row belongs to; a sample's rows are exchanged together.
+        distinct: as `set_interval` has it.
         exchanges: random ones drawn.
         advance: told after every exchange.
     """
@@ -115,7 +117,7 @@ def paired_sets(
         return None if one is None or other is None else one - other
 
     pairs = np.stack([a, b], axis=1)
-    estimate = set_interval(pairs, difference, clusters=clusters)
+    estimate = set_interval(pairs, difference, clusters=clusters, distinct=distinct)
     if estimate.value is None:
         return Paired(a=None, b=None, difference=estimate, p=None)
     rng = np.random.default_rng(SEED)
@@ -135,6 +137,33 @@ def paired_sets(
         b=reduce(b),
         difference=estimate,
         p=(count + 1) / (exchanges + 1) if estimate.n > 1 else None,
+    )
+
+
+def paired_influences(
+    a: float, b: float, a_N: Floats, b_N: Floats, *, clusters: Sequence[str]
+) -> Paired:
+    """Compare the values of a set-level metric by the influences of the pictures on them.
+
+    What is exchanged are pseudo-values: the value plus the picture's influence, whose mean is the value. The p-value is
+    therefore as good as the influences are, exact only for a mean.
+
+    Args:
+        a: the value of the one model.
+        b: that of the other.
+        a_N: influences of the pictures on `a` (`statistics.influence_interval`).
+        b_N: on `b`, in the same order of samples and repeats.
+        clusters: the sample each picture belongs to; a sample's pictures are exchanged together.
+    """
+    moved_N = a_N - b_N
+    places = {name: place for place, name in enumerate(dict.fromkeys(clusters))}
+    group_N = np.array([places[name] for name in clusters])
+    pseudo = a - b + np.bincount(group_N, weights=moved_N) / np.bincount(group_N)
+    return Paired(
+        a=a,
+        b=b,
+        difference=influence_interval(a - b, moved_N, clusters=clusters),
+        p=sign_flip(pseudo) if len(places) > 1 else None,
     )
 
 

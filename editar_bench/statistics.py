@@ -3,9 +3,15 @@
 The unit that is resampled is always the sample: repeats of one sample are averaged first, because
 they are not independent pictures of the data. Undefined values (None or NaN) are left out and never
 counted as zero.
+
+A distance between sets is not a mean, and a bootstrap sample, which holds pictures twice, is not a set of the same
+kind: distances to it are larger, so that percentiles of them may all lie above the value. There are two ways out.
+Random halves hold no picture twice, and the spread of a mean over halves is that of the mean over all. And where a
+metric knows each picture's influence on its value, the bootstrap is one of means again.
 Legend: N samples, R resamples, K columns.
 
-Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
+Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3; Efron, The Jackknife, the
+Bootstrap and Other Resampling Plans (1982), chapters 6 (influence, infinitesimal jackknife) and 8 (half-samples).
 """
 
 from __future__ import annotations
@@ -64,6 +70,7 @@ def set_interval(
     reduce: Callable[[NDArray[Any]], float | None],
     *,
     clusters: Sequence[str] | None = None,
+    distinct: bool = False,
     resamples: int = SET_RESAMPLES,
     level: float = 0.95,
     seed: int = 0,
@@ -74,8 +81,9 @@ def set_interval(
         observations: one array per picture, stacked on axis 0.
         reduce: from stacked observations to the value; None where it is undefined.
         clusters: the sample each row belongs to, when samples have several repeats.
-        resamples: how many bootstrap samples; 0 for the value alone.
-        level: the share of bootstrap values inside the interval.
+        distinct: resamples are random halves, which hold no sample twice.
+        resamples: how many; 0 for the value alone.
+        level: the share of resampled values inside the interval.
         seed: of the resampling.
     """
     groups = _groups(len(observations), clusters)
@@ -86,7 +94,8 @@ def set_interval(
     rng = np.random.default_rng(seed)
     drawn: list[float] = []
     for _ in range(resamples):
-        rows = np.concatenate([groups[i] for i in rng.integers(n, size=n)])
+        chosen = rng.permutation(n)[: n // 2] if distinct else rng.integers(n, size=n)
+        rows = np.concatenate([groups[i] for i in chosen])
         again = _defined(reduce(observations[rows]))
         if again is not None:
             drawn.append(again)
@@ -94,6 +103,31 @@ def set_interval(
         return Estimate(value=value, low=None, high=None, n=n)
     low, high = _percentiles(np.asarray(drawn), level)
     return Estimate(value=value, low=low, high=high, n=n)
+
+
+def influence_interval(
+    value: float | None,
+    influence_N: Floats,
+    *,
+    clusters: Sequence[str] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Estimate:
+    """A set-level value with the interval that the influences of its pictures give.
+
+    Args:
+        value: of the whole set; None where it is undefined.
+        influence_N: how fast the value rises with each picture's weight: where the weights 1/N become w, the value
+            becomes, to first order, value + the sum of (w - 1/N) times these.
+        clusters: the sample each picture belongs to, when samples have several repeats.
+        level: the share of resampled values inside the interval.
+        seed: of the resampling.
+    """
+    moved = mean_interval(influence_N, clusters=clusters, level=level, seed=seed)
+    if value is None or moved.value is None or moved.low is None or moved.high is None:
+        return Estimate(value=value, low=None, high=None, n=moved.n)
+    low, high = (value + end - moved.value for end in (moved.low, moved.high))
+    return Estimate(value=value, low=low, high=high, n=moved.n)
 
 
 def gap_closed(model: float | None, floor: float | None, ceiling: float | None) -> float | None:

@@ -7,9 +7,7 @@ Legend: N samples, M reference pictures, D features.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,11 +18,11 @@ from editar_bench.contracts import MetricInfo
 from editar_bench.evaluators import weights
 from editar_bench.evaluators.judges import Judges
 from editar_bench.metrics._base import EVERY_TASK, Judged
+from editar_bench.metrics._kernel import Cubing, seeded
 from editar_bench.types import Example, Picture
 
 SUBSETS = 10  # draws of as many reference pictures as there are samples
 SUBSET_SIZE = 250  # pictures in a draw at most: the size of a test split
-SEED = 0  # of the draws: every model meets the same reference pictures
 
 
 class KernelDistance(Judged):
@@ -35,12 +33,13 @@ class KernelDistance(Judged):
     """
 
     NEEDS = ("segmenter",)
+    distinct = True
     INFO = MetricInfo(
         name="kernel_distance",
         protocol="scenes.kernel-distance.segmenter.ref5000.m250x10.v1",
         unit="×10⁻³",
         direction="lower",
-        version=1,
+        version=2,  # 1 kept a mark of the sample beside the embedding
         tasks=EVERY_TASK,
         set_level=True,
         description="clean-fid's kernel distance of segmenter features to 5,000 fixed renders",
@@ -64,61 +63,26 @@ class KernelDistance(Judged):
     def observe(
         self, examples: Sequence[Example], images: Sequence[Picture]
     ) -> list[NDArray[np.float64]]:
-        """The embedding and, last, a number that tells samples apart: (D + 1,)."""
+        """The embedding, (D,)."""
         readings = self.judges.segment(images)
-        return [
-            np.append(reading["embedding"].astype(np.float64), _tag(e.id))
-            for e, reading in zip(examples, readings, strict=True)
-        ]
+        return [reading["embedding"].astype(np.float64) for reading in readings]
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
-        """Times 1000; None for fewer than two samples.
-
-        A bootstrap resample holds some samples several times. Pairs of a sample with itself would
-        bias the estimate upward, so each row counts once.
-        """
+        """Times 1000; None for fewer than two samples."""
         from cleanfid.fid import kernel_distance
 
-        rows = np.unique(observations, axis=0)[:, :-1]
-        if len(rows) < 2:
+        if len(observations) < 2:
             return None
         mean_D, deviation_D, reference_MD = self._standardized
-        samples_ND = ((rows - mean_D) / deviation_D).view(_Cubing)
-        with _seeded():
+        samples_ND = ((observations - mean_D) / deviation_D).view(Cubing)
+        with seeded():
             value = kernel_distance(
                 samples_ND, reference_MD, num_subsets=SUBSETS, max_subset_size=SUBSET_SIZE
             )
         return 1e3 * float(value)
 
     @cached_property
-    def _standardized(self) -> tuple[NDArray[np.float64], NDArray[np.float64], _Cubing]:
+    def _standardized(self) -> tuple[NDArray[np.float64], NDArray[np.float64], Cubing]:
         reference = self.reference()
         mean_D, deviation_D = reference.mean(0), reference.std(0) + 1e-6
-        return mean_D, deviation_D, ((reference - mean_D) / deviation_D).view(_Cubing)
-
-
-class _Cubing(np.ndarray):  # type: ignore[type-arg]
-    """An array whose `** 3` is two products: NumPy calls pow, which is slow for negative numbers.
-
-    The kernel is nearly all of a reduction, and intervals need hundreds of those.
-    """
-
-    def __pow__(self, exponent: int) -> Any:  # type: ignore[override]
-        assert exponent == 3
-        return self * self * self
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """clean-fid draws from NumPy's global generator: seed it, and leave it as it was."""
-    state = np.random.get_state()
-    np.random.seed(SEED)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
-
-
-def _tag(sample_id: str) -> float:
-    """48 bits of a hash, exact in a float64."""
-    return float(int.from_bytes(hashlib.sha256(sample_id.encode()).digest()[:6], "big"))
+        return mean_D, deviation_D, ((reference - mean_D) / deviation_D).view(Cubing)

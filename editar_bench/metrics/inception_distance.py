@@ -1,7 +1,7 @@
 """FID and KID of clean-fid, mode "clean": how like the true pictures the results are, as sets.
 
 Heusel et al. 2017, Bińkowski et al. 2018, Parmar et al. 2022. Both are biased or noisy for few pictures; the number
-of pictures stands beside them.
+of pictures stands beside them. Intervals come from the influence of each picture together with its true one.
 Legend: N pictures, P prompts, D features.
 """
 
@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 
 from editar_bench.contracts import MetricInfo
 from editar_bench.metrics._base import EVERY_TASK, target
-from editar_bench.metrics._frechet import frechet_distance
+from editar_bench.metrics._frechet import frechet_distance, influences
 from editar_bench.metrics._groups import PICTURES, by_prompt, tag
+from editar_bench.metrics._kernel import Cubing, kernel_influences, seeded
 from editar_bench.metrics._released import ReadsReleased
-from editar_bench.metrics.distribution import _seeded
 from editar_bench.types import Example, Picture
 
 
-def _info(name: str, protocol: str, unit: str, what: str) -> MetricInfo:
+def _info(name: str, protocol: str, unit: str, what: str, version: int = 1) -> MetricInfo:
     return MetricInfo(
         name=name,
         protocol=protocol,
         unit=unit,
         direction="lower",
-        version=1,
+        version=version,
         tasks=EVERY_TASK,
         set_level=True,
         description=f"{what} of Inception features to the true pictures, by clean-fid",
@@ -66,6 +66,10 @@ class Fid(_InceptionDistance):
         """None for fewer than two pictures."""
         return _fid(observations[:, 1:])
 
+    def influence(self, observations: NDArray[Any]) -> NDArray[np.float64]:
+        """Of each picture together with its true one, (N,)."""
+        return _fid_influence(observations[:, 1:])
+
 
 class FidMean4(_InceptionDistance):
     """ControlNet++'s: one FID for the first picture of every prompt, one for the second …, and their mean."""
@@ -80,28 +84,46 @@ class FidMean4(_InceptionDistance):
         distances = [_fid(groups[:, i]) for i in range(PICTURES)]
         return float(np.mean([distance for distance in distances if distance is not None]))
 
+    def influence(self, observations: NDArray[Any]) -> NDArray[np.float64]:
+        """Of each picture together with its true one on the distance of its group, (N,)."""
+        groups = by_prompt(observations)
+        assert groups is not None, "only a defined value has influences"
+        found = np.empty(len(observations))
+        # by_prompt sorts by the tag, and so is this order.
+        order_P4 = np.argsort(observations[:, 0], kind="stable").reshape(-1, PICTURES)
+        for i in range(PICTURES):
+            found[order_P4[:, i]] = _fid_influence(groups[:, i])
+        return found
+
 
 class Kid(_InceptionDistance):
     """clean-fid's defaults: 100 subsets of at most 1,000 pictures, drawn with a fixed seed."""
 
-    INFO = _info("kid", "kid.clean.x1", "×10⁻³", "kernel distance")
+    # Version 1 drew its subsets from pictures in another order.
+    INFO = _info("kid", "kid.clean.x1", "×10⁻³", "kernel distance", version=2)
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
-        """Times 1000; None for fewer than two pictures.
-
-        A bootstrap resample holds pictures twice, which would bias the estimate: each counts once.
-        """
+        """Times 1000; None for fewer than two pictures."""
         from cleanfid.fid import kernel_distance
 
-        rows = np.unique(observations, axis=0)[:, 1:]
-        if len(rows) < 2:
+        if len(observations) < 2:
             return None
-        found, true = np.split(rows, 2, axis=1)
-        with _seeded():
-            return 1e3 * float(kernel_distance(true, found))
+        found, true = np.split(observations[:, 1:], 2, axis=1)
+        with seeded():
+            return 1e3 * float(kernel_distance(true.view(Cubing), found.view(Cubing)))
+
+    def influence(self, observations: NDArray[Any]) -> NDArray[np.float64]:
+        """Of each picture together with its true one, (N,), on the mean over all subsets; clean-fid draws 100."""
+        found, true = np.split(observations[:, 1:], 2, axis=1)
+        return 1e3 * kernel_influences(found, true)
 
 
 def _fid(rows_N2D: NDArray[Any]) -> float | None:
     if len(rows_N2D) < 2:
         return None
     return frechet_distance(*np.split(rows_N2D, 2, axis=1))
+
+
+def _fid_influence(rows_N2D: NDArray[Any]) -> NDArray[np.float64]:
+    found_N, true_N = influences(*np.split(rows_N2D, 2, axis=1))
+    return found_N + true_N

@@ -17,6 +17,7 @@ from editar_bench.statistics import (
     SET_RESAMPLES,
     gap_closed,
     gap_interval,
+    influence_interval,
     mean_interval,
     set_interval,
 )
@@ -168,9 +169,7 @@ def _estimate(
         stacked, clusters = _stack(result.observations(info), ids)
         if not clusters:
             return EMPTY, 0
-        metric = task.reducers[info.name]
-        effort = _effort(metric, name)
-        return set_interval(stacked, metric.reduce, clusters=clusters, resamples=effort), 0
+        return _set_estimate(task.reducers[info.name], stacked, clusters, name), 0
     values = result.values(info)
     rows = [(value, sample_id) for sample_id in ids for value in values.get(sample_id, ())]
     estimate = mean_interval([v for v, _ in rows], clusters=[s for _, s in rows])
@@ -178,10 +177,22 @@ def _estimate(
     return estimate, scored - estimate.n
 
 
-def _effort(metric: SetMetric, name: str) -> int:
-    # A set-level value is reduced anew for every resample; slices get the value alone, and a metric that is
-    # slow to reduce may ask for fewer resamples.
-    return 0 if name else int(getattr(metric, "resamples", SET_RESAMPLES))
+def _set_estimate(
+    metric: SetMetric, observations: NDArray[Any], clusters: Sequence[str], name: str
+) -> Estimate:
+    """With the interval that suits the metric."""
+    if not name and hasattr(metric, "influence"):
+        alone = set_interval(observations, metric.reduce, clusters=clusters, resamples=0)
+        if alone.value is None:
+            return alone
+        return influence_interval(alone.value, metric.influence(observations), clusters=clusters)
+    return set_interval(
+        observations,
+        metric.reduce,
+        clusters=clusters,
+        distinct=getattr(metric, "distinct", False),
+        resamples=_effort(name),
+    )
 
 
 def _stack(arrays: Arrays, ids: Sequence[str]) -> tuple[NDArray[Any], list[str]]:
@@ -231,7 +242,12 @@ def _gap_estimate(
     def reduce_gap(joined: NDArray[Any]) -> float | None:
         return gap_closed(*(metric.reduce(joined[:, column]) for column in range(3)))
 
-    return set_interval(stacked, reduce_gap, resamples=_effort(metric, name))
+    return set_interval(stacked, reduce_gap, resamples=_effort(name))
+
+
+def _effort(name: str) -> int:
+    # A set-level value is reduced anew for every resample; slices get the value alone.
+    return 0 if name else SET_RESAMPLES
 
 
 def _first(arrays: Arrays, ids: Sequence[str]) -> NDArray[Any]:

@@ -88,6 +88,19 @@ def test_set_level_metrics_are_compared_when_named(out: Path) -> None:
     )  # brighter by construction, on every sample
 
 
+def test_a_metric_with_influences_is_compared_by_them(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (slow,) = compared(out, "noisy", WORSE, tasks=["depth"], metrics=["dummy_brightness"])
+    monkeypatch.setattr(
+        d.DummyBrightness, "influence", lambda self, x: (x - x.mean()).ravel(), raising=False
+    )
+    (quick,) = compared(out, "noisy", WORSE, tasks=["depth"], metrics=["dummy_brightness"])
+    assert quick.paired.difference.value == pytest.approx(slow.paired.difference.value)
+    assert quick.paired.p == 2 / 1024  # of ten samples that all differ in one direction
+    assert quick.better == "B"
+
+
 def test_the_correction_covers_every_line(out: Path) -> None:
     rows = compared(out, "noisy", WORSE, metrics=["dummy_error", "dummy_brightness"])
     assert [(r.task, r.metric) for r in rows] == [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from editar_bench.paired import holm, paired_means, paired_sets, sign_flip
+from editar_bench.paired import holm, paired_influences, paired_means, paired_sets, sign_flip
 
 
 def test_three_differences_by_hand() -> None:
@@ -95,6 +95,19 @@ def test_a_samples_repeats_are_exchanged_together() -> None:
     names = ["x"] * 3 + ["y"] * 3
     result = paired_sets(a, b, lambda x: float(x.mean()), clusters=names, exchanges=2000)
     assert result.p == pytest.approx(0.5, abs=0.05)
+
+
+def test_influences_of_a_mean_are_tested_like_the_mean() -> None:
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(0.4, 1, 40), rng.normal(size=40)
+    names = [f"s{i}" for i in range(40)]
+    ours = paired_influences(a.mean(), b.mean(), a - a.mean(), b - b.mean(), clusters=names)
+    mean = paired_means(a, b)
+    assert (ours.a, ours.b, ours.p) == (pytest.approx(mean.a), pytest.approx(mean.b), mean.p)
+    assert ours.difference.low == pytest.approx(mean.difference.low)
+    twice = [np.repeat(x - x.mean(), 2) for x in (a, b)]
+    clustered = paired_influences(a.mean(), b.mean(), *twice, clusters=np.repeat(names, 2).tolist())
+    assert (clustered.p, clustered.difference.n) == (mean.p, 40)
 
 
 def test_an_undefined_set_has_no_test() -> None:

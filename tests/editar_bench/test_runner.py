@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 from editar_bench.errors import UserError
+from editar_bench.parts import unpack_array
 from editar_bench.pictures import picture_path, read_picture
 from editar_bench.records import Aggregate
 from editar_bench.runner import Summary
+from editar_bench.statistics import mean_interval
 from editar_bench.store import Reader
 from editar_bench.types import Task
 from tests.editar_bench import dummies as d
@@ -360,3 +362,22 @@ def test_killed_in_the_middle_and_run_again(plugin: dict[str, str], tmp_path: Pa
     statuses = Reader(out).run_list()[["status", "reason"]].values.tolist()
     assert sorted(statuses) == [["failed", "interrupted"], ["finished", ""]]
     assert os.path.exists(picture_path(out / "pictures", outputs(out)["s00", 0]))
+
+
+def test_a_metric_with_influences_has_the_interval_that_they_give(
+    run_dummies: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        d.DummyBrightness, "influence", lambda self, x: (x - x.mean()).ravel(), raising=False
+    )
+    run_dummies("noisy")
+    reader = Reader(tmp_path / "out")
+    stored = reader.frame("SELECT * FROM observation ORDER BY output_id").to_dict("records")
+    means = [unpack_array(bytes(r["data"]), r["shape"], r["dtype"])[0] for r in stored]
+    expected = mean_interval(means)
+    (row,) = reader.leaderboard(metric="dummy_brightness").to_dict("records")
+    assert row["value"] == pytest.approx(expected.value)
+    # The same draws of the same samples, in another order.
+    assert row["ci_high"] - row["ci_low"] == pytest.approx(expected.high - expected.low, rel=0.1)
+    slices = reader.slices(metric="dummy_brightness")
+    assert slices["ci_low"].isna().all() and slices["value"].notna().all()

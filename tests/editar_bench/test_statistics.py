@@ -10,7 +10,13 @@ import pytest
 from scipy import stats
 
 from editar_bench import statistics
-from editar_bench.statistics import gap_closed, gap_interval, mean_interval, set_interval
+from editar_bench.statistics import (
+    gap_closed,
+    gap_interval,
+    influence_interval,
+    mean_interval,
+    set_interval,
+)
 
 
 def test_mean_and_interval_agree_with_scipy() -> None:
@@ -116,6 +122,31 @@ def test_set_interval_keeps_the_rows_of_a_sample_together() -> None:
     estimate = set_interval(observations, record, clusters=["a", "a", "b", "b"], resamples=50)
     assert seen == {0.0, 0.5, 1.0}  # never 0.25
     assert estimate.n == 2
+
+
+def test_halves_hold_no_sample_twice_and_spread_like_the_mean() -> None:
+    values = np.random.default_rng(8).normal(size=(40, 1))
+
+    def mean(rows: np.ndarray) -> float:
+        assert len(np.unique(rows)) == len(rows) in (20, 40)
+        return float(rows.mean())
+
+    halves = set_interval(values, mean, distinct=True, resamples=4000)
+    drawn = mean_interval(values[:, 0])
+    assert halves.low == pytest.approx(drawn.low, abs=0.03)
+    assert halves.high == pytest.approx(drawn.high, abs=0.03)
+
+
+def test_influences_of_a_mean_give_its_interval() -> None:
+    values = np.random.default_rng(9).normal(size=60)
+    names = [f"s{i // 2}" for i in range(60)]
+    ours = influence_interval(float(values.mean()), values - values.mean(), clusters=names)
+    direct = mean_interval(values, clusters=names)
+    assert (ours.value, ours.n) == (pytest.approx(direct.value), 30)
+    assert (ours.low, ours.high) == (pytest.approx(direct.low), pytest.approx(direct.high))
+    assert influence_interval(None, values).low is None
+    one = influence_interval(4.0, np.zeros(1))
+    assert (one.value, one.low, one.n) == (4.0, None, 1)
 
 
 def test_set_interval_without_resamples_or_value() -> None:

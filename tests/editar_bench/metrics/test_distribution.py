@@ -2,15 +2,13 @@ import numpy as np
 import pytest
 from cleanfid.fid import kernel_distance
 
-from editar_bench.metrics.distribution import SEED, SUBSET_SIZE, SUBSETS, KernelDistance
+from editar_bench.metrics._kernel import SEED, kernel_influences
+from editar_bench.metrics.distribution import SUBSET_SIZE, SUBSETS, KernelDistance
+from editar_bench.statistics import set_interval
 from tests.editar_bench.metrics.making import example, judges, noise
 
 RNG = np.random.default_rng(5)
 REFERENCE = RNG.normal(3.0, 2.0, (600, 8))
-
-
-def _rows(samples):
-    return np.column_stack([samples, np.arange(len(samples))])
 
 
 def _metric():
@@ -19,46 +17,68 @@ def _metric():
 
 def test_it_is_clean_fids_on_standardized_features():
     samples = RNG.normal(3.5, 2.0, (40, 8))
-    samples = samples[np.lexsort(samples.T[::-1])]  # the order in which rows are kept
     mean, deviation = REFERENCE.mean(0), REFERENCE.std(0) + 1e-6
     np.random.seed(SEED)
     expected = 1e3 * kernel_distance(
         (samples - mean) / deviation, (REFERENCE - mean) / deviation, SUBSETS, SUBSET_SIZE
     )
-    assert _metric().reduce(_rows(samples)) == pytest.approx(expected)
+    assert _metric().reduce(samples) == pytest.approx(expected)
 
 
 def test_the_global_generator_is_left_alone():
     np.random.seed(9)
     first = np.random.random()
     np.random.seed(9)
-    _metric().reduce(_rows(RNG.normal(3.0, 2.0, (20, 8))))
+    _metric().reduce(RNG.normal(3.0, 2.0, (20, 8)))
     assert np.random.random() == first
 
 
 def test_unbiased_near_zero_for_the_same_distribution_and_large_for_another():
     metric = _metric()
-    same = [metric.reduce(_rows(RNG.normal(3.0, 2.0, (50, 8)))) for _ in range(20)]
+    same = [metric.reduce(RNG.normal(3.0, 2.0, (50, 8))) for _ in range(20)]
     spread = np.std(same)
     assert abs(np.mean(same)) < 3 * spread / np.sqrt(20)
-    assert metric.reduce(_rows(RNG.normal(5.0, 2.0, (50, 8)))) > 5 * spread
-
-
-def test_samples_drawn_twice_count_once():
-    rows = _rows(RNG.normal(3.0, 2.0, (30, 8)))
-    metric = _metric()
-    assert metric.reduce(np.concatenate([rows, rows[:10]])) == metric.reduce(rows)
+    assert metric.reduce(RNG.normal(5.0, 2.0, (50, 8))) > 5 * spread
 
 
 def test_equal_pictures_of_different_samples_are_kept():
-    assert _metric().reduce(_rows(np.full((10, 8), 3.0))) is not None
-    assert _metric().reduce(_rows(np.full((1, 8), 3.0))) is None
+    assert _metric().reduce(np.full((10, 8), 3.0)) is not None
+    assert _metric().reduce(np.full((1, 8), 3.0)) is None
 
 
-def test_observations_are_the_segmenters_embedding_and_a_tag():
+def test_observations_are_the_segmenters_embedding():
     examples = [example(id="a"), example(id="b")]
-    one, two = _metric().observe(examples, [noise(3), noise(3)])
-    (reading,) = judges().segment([noise(3)])
-    np.testing.assert_allclose(one[:-1], reading["embedding"])
-    np.testing.assert_array_equal(one[:-1], two[:-1])
-    assert one[-1] != two[-1]
+    one, two = _metric().observe(examples, [noise(3), noise(4)])
+    for found, picture in ((one, noise(3)), (two, noise(4))):
+        (reading,) = judges().segment([picture])
+        np.testing.assert_allclose(found, reading["embedding"])
+
+
+def test_the_interval_is_as_wide_as_the_value_varies_and_holds_it():
+    metric = _metric()
+    draws = [RNG.normal(3.6, 2.0, (60, 8)) for _ in range(60)]
+    values = [metric.reduce(draw) for draw in draws]
+    found = [set_interval(d, metric.reduce, distinct=metric.distinct) for d in draws[:20]]
+    assert all(e.low < e.value < e.high for e in found)
+    # 3.92 deviations wide, on average; the deviation is known to a tenth.
+    assert np.mean([e.high - e.low for e in found]) == pytest.approx(
+        3.92 * np.std(values), rel=0.25
+    )
+
+
+def test_influences_are_the_derivatives_of_the_distance():
+    x, y = RNG.normal(0.3, 1.0, (9, 4)), RNG.normal(0.0, 1.0, (9, 4))
+
+    def distance(weights):
+        """The mean over pairs of different pictures, for any weights."""
+        xx, yy, xy = ((a @ b.T / 4 + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
+        apart = np.outer(weights, weights) * (1 - np.eye(9))
+        own = sum((apart * k).sum() for k in (xx, yy)) / apart.sum()
+        return own - 2 * weights @ xy @ weights / weights.sum() ** 2
+
+    even = np.full(9, 1 / 9)
+    slopes = []
+    for i in range(9):
+        step = 1e-6 * (np.eye(9)[i] - even)  # weights go on adding up to one
+        slopes.append((distance(even + step) - distance(even - step)) / 2e-6)
+    assert kernel_influences(x, y) == pytest.approx(np.array(slopes), rel=1e-5, abs=1e-7)

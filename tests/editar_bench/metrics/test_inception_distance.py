@@ -11,7 +11,8 @@ from scipy import linalg
 
 from editar_bench.evaluators.released import Released
 from editar_bench.metrics import inception_distance as i
-from editar_bench.metrics._frechet import frechet_distance
+from editar_bench.metrics._frechet import frechet_distance, influences
+from editar_bench.statistics import influence_interval
 from tests.editar_bench.metrics.making import example, noise
 
 
@@ -114,6 +115,63 @@ def test_frechet_distance_by_hand():
     a = np.array([[0.0], [2.0]])  # mean 1, variance 2
     b = np.array([[3.0], [3.0], [6.0]])  # mean 4, variance 3
     assert frechet_distance(a, b) == pytest.approx(9 + 2 + 3 - 2 * np.sqrt(6))
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 5), (12, 5), (5, 9)])
+def test_influences_are_the_derivatives_of_the_frechet_distance(n, d):
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)), 0.5 + rng.normal(size=(n, d))
+
+    def distance(weights):
+        means = [weights @ x for x in (a, b)]
+        rows = [
+            np.sqrt(weights * n / (n - 1))[:, None] * (x - m)
+            for x, m in zip((a, b), means, strict=True)
+        ]
+        product = linalg.svdvals(rows[0] @ rows[1].T).sum()
+        shift = ((means[0] - means[1]) ** 2).sum()
+        return shift + sum((r**2).sum() for r in rows) - 2 * product
+
+    even = np.full(n, 1 / n)
+    assert distance(even) == pytest.approx(frechet_distance(a, b), rel=1e-6)
+    slopes = []
+    for place in range(n):
+        step = 1e-6 * (np.eye(n)[place] - even)
+        slopes.append((distance(even + step) - distance(even - step)) / 2e-6)
+    found = sum(influences(a, b))
+    assert found == pytest.approx(np.array(slopes), rel=1e-4, abs=1e-4 * np.abs(slopes).max())
+
+
+@pytest.mark.parametrize("kind", [i.Fid, i.Kid])
+def test_the_interval_holds_the_value_and_is_as_wide_as_the_value_varies(kind):
+    metric = kind()
+    mix = np.random.default_rng(0).normal(size=(12, 12)) / 3
+
+    def drawn(seed):
+        rng = np.random.default_rng(seed)
+        true = rng.normal(size=(150, 12)) @ mix
+        found = 0.8 * true + 0.5 * rng.normal(size=(150, 12)) @ mix + 0.3
+        return np.concatenate([np.arange(150)[:, None], found, true], 1)
+
+    values = [metric.reduce(drawn(seed)) for seed in range(60)]
+    for seed in range(3):
+        rows = drawn(seed)
+        estimate = influence_interval(metric.reduce(rows), metric.influence(rows))
+        assert estimate.low < values[seed] < estimate.high
+        width = estimate.high - estimate.low
+        assert width == pytest.approx(3.92 * np.std(values), rel=0.35)
+
+
+def test_influences_of_four_pictures_a_prompt_are_those_of_their_groups(networks):
+    truths = pictures(0, 5)
+    groups = [observed(i.Fid(networks), truths, pictures(100 * g, 5)) for g in range(1, 5)]
+    rows = np.stack(groups, 1).reshape(20, -1)
+    shuffled = np.random.default_rng(0).permutation(20)
+    shuffled = shuffled[np.argsort(shuffled % 4, kind="stable")]  # repeats stay in their order
+    found = i.FidMean4(networks).influence(rows[shuffled])
+    for place, row in enumerate(shuffled):
+        single = i.Fid(networks).influence(groups[row % 4])
+        assert found[place] == pytest.approx(single[row // 4], rel=1e-6, abs=1e-9)
 
 
 def test_mean_of_four_takes_one_picture_of_each_prompt(networks):
