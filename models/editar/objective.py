@@ -21,13 +21,15 @@ def editar_loss(
     drop_text_B: Tensor,
     drop_image_B: Tensor,
     patches_BPW: Tensor | None = None,
+    read_BN: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, cross-entropy and distillation, scalars; the last is 0 without the teacher's patches.
 
-    Where there are patches, `transformer.alignment` is the convolution that is trained with the transformer.
+    Where there are patches, `transformer.alignment` is the convolution that is trained with the transformer. `read_BN`
+    are the codes that are read back where they are not the true ones.
     """
     logits_BNV, hidden_BND = transformer.forward_train(
-        text_BTC, condition_BN, target_BN, drop_text_B, drop_image_B
+        text_BTC, condition_BN, target_BN if read_BN is None else read_BN, drop_text_B, drop_image_B
     )
     entropy = F.cross_entropy(logits_BNV.flatten(0, 1), target_BN.flatten())
     if patches_BPW is None:

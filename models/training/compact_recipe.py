@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -27,6 +28,7 @@ class CompactRecipe(Generic[_Network, _Config]):
 
     name: str
     target: ClassVar[Target]
+    choices: ClassVar[Mapping[str, Any]] = {}  # settings that a subclass has beside the common ones
     muon = True
 
     def __init__(
@@ -53,6 +55,7 @@ class CompactRecipe(Generic[_Network, _Config]):
         self.settings: dict[str, Any] = {
             "transformer": asdict(config),
             "shares": {task.value: share for task, share in SHARES.items()},
+            **self.choices,
             **self.stream.partners,
         }
 

@@ -21,6 +21,7 @@ from models.editar.sampler import SamplerSettings, sample, uniforms_for
 from models.editar.transformer import Transformer, joint_dropout
 from models.training.bank import Bank
 from models.training.data import rgb
+from models.training.misreading import MISREAD, misread
 from models.training.pointing import heads_at_condition, point
 from models.training.teachers import FrozenTeacher
 from models.training.token_stream import SHARES, TokenBatch, TokenStream
@@ -56,6 +57,7 @@ class EditARRecipe:
         self.settings: dict[str, Any] = {
             "transformer": asdict(config),
             "shares": {task.value: share for task, share in shares.items()},
+            "misread": MISREAD,
             "distillation_weight": DISTILLATION_WEIGHT if teacher else 0.0,
             "teacher": teacher.name if teacher else "",
             **self.stream.partners,
@@ -88,6 +90,7 @@ class EditARRecipe:
             drop_text,
             drop_image,
             patches,
+            misread(batch.target_BM, self.config.vocab_size, generator),
         )
         parts = {"entropy": float(entropy.detach())}
         if patches is not None:

@@ -20,6 +20,7 @@ from models.editar.config import TransformerConfig
 from models.editar.pictures import to_pictures
 from models.training.bank import Bank
 from models.training.data import grid
+from models.training.misreading import MISREAD, misread
 from models.training.token_stream import TokenBatch, TokenStream
 from models.training.trainer import Clock
 
@@ -53,6 +54,7 @@ class LlamaGenRecipe:
         self.settings: dict[str, Any] = {
             "transformer": asdict(config),
             "text_dropout": TEXT_DROPOUT,
+            "misread": MISREAD,
             **self.stream.partners,
         }
 
@@ -66,7 +68,8 @@ class LlamaGenRecipe:
         """Cross-entropy of the pictures' codes."""
         batch = self.stream.batch(self.batch_size, generator)
         drop_B = torch.rand(len(batch), generator=generator) < TEXT_DROPOUT
-        entropy = self._entropy(module, batch, self.stream.train, drop_B.to(self.device))
+        read_BN = misread(batch.target_BM, self.config.vocab_size, generator)
+        entropy = self._entropy(module, batch, self.stream.train, drop_B.to(self.device), read_BN)
         return entropy, {"entropy": float(entropy.detach())}
 
     def validate(self, module: LlamaGen) -> dict[str, float]:
@@ -103,9 +106,17 @@ class LlamaGenRecipe:
     def _encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         return encode_captions(self.stream.text, texts)
 
-    def _entropy(self, module: LlamaGen, batch: TokenBatch, bank: Bank, drop_B: Tensor) -> Tensor:
+    def _entropy(
+        self,
+        module: LlamaGen,
+        batch: TokenBatch,
+        bank: Bank,
+        drop_B: Tensor,
+        read_BN: Tensor | None = None,
+    ) -> Tensor:
         text, mask_BT = self._encode(captions(bank, batch))
-        logits_BNV = module.forward_train(text, mask_BT, batch.target_BM, drop_B)
+        read_BN = batch.target_BM if read_BN is None else read_BN
+        logits_BNV = module.forward_train(text, mask_BT, read_BN, drop_B)
         return F.cross_entropy(logits_BNV.flatten(0, 1), batch.target_BM.flatten())
 
 

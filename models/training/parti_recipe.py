@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor
 from models.compact.parti import Parti, PartiConfig
 from models.editar.choosing import SamplerSettings, uniforms_for
 from models.training.compact_recipe import CompactRecipe
+from models.training.misreading import MISREAD, misread
 from models.training.pointing import POINTED_ACROSS, point_across
 from models.training.token_stream import Target, TokenBatch
 
@@ -22,6 +24,7 @@ class PartiRecipe(CompactRecipe[Parti, PartiConfig]):
 
     name = "parti"
     target: ClassVar[Target] = "rgb"
+    choices: ClassVar[Mapping[str, Any]] = {"misread": MISREAD}
 
     def build(self) -> Parti:
         """A fresh network that looks at the condition."""
@@ -39,9 +42,10 @@ class PartiRecipe(CompactRecipe[Parti, PartiConfig]):
     ) -> tuple[Tensor, Tensor]:
         """The cross-entropy, which is all that is trained on."""
         text = self.stream.text.encode(batch.texts)
-        logits_BNV = module.forward_train(
-            text, batch.condition_BN, batch.target_BM, drop_text, drop_image
-        )
+        read_BN = batch.target_BM
+        if module.training:  # as a dropout does
+            read_BN = misread(read_BN, self.config.vocab_size, generator)
+        logits_BNV = module.forward_train(text, batch.condition_BN, read_BN, drop_text, drop_image)
         entropy = F.cross_entropy(logits_BNV.flatten(0, 1), batch.target_BM.flatten())
         return entropy, entropy
 
