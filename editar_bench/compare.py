@@ -38,7 +38,8 @@ _ROWS = """
 """
 _OUTPUTS = """
     SELECT output_id, sample_id, repeat, seed FROM output
-    WHERE model_key = ? AND task = ? AND dataset = ? AND coalesce(dataset_fingerprint, '') = ? AND status = 'ok'
+    WHERE model_key = ? AND task = ? AND dataset = ? AND ? IN ('', coalesce(dataset_fingerprint, ''))
+          AND status = 'ok'
     QUALIFY row_number() OVER (PARTITION BY sample_id, repeat, seed ORDER BY created_at DESC NULLS LAST) = 1
     ORDER BY sample_id, repeat
 """
@@ -53,7 +54,7 @@ _OBSERVATIONS = """
 """
 _SLICE = """
     SELECT sample_id FROM sample
-    WHERE task = ? AND dataset = ? AND coalesce(dataset_fingerprint, '') = ?
+    WHERE task = ? AND dataset = ? AND ? IN ('', coalesce(dataset_fingerprint, ''))
           AND (category = ? OR list_contains(slices, ?))
 """
 
@@ -238,9 +239,9 @@ def _paired_sets(
     places: Sequence[Place],
     reporter: Reporter,
 ) -> Paired:
+    metric = _set_metric(row["metric"], row["protocol"])
     if not places:
         return paired.paired_means(np.empty(0), np.empty(0))
-    metric = _set_metric(row["metric"], row["protocol"])
     stacks, clusters = (np.stack(a), np.stack(b)), [sample for sample, _ in places]
     if hasattr(metric, "influence"):
         one, two = (metric.reduce(stack) for stack in stacks)
@@ -280,13 +281,15 @@ class _Pictures:
         spec = record["spec"]
         task, dataset = row["task"], row["dataset"]
         self.fingerprint = record["provenance"].get("data", {}).get(f"{task}/{dataset}", "")
-        self._places: dict[str, Place] = {
-            r["output_id"]: (r["sample_id"], int(r["repeat"]))
-            for r in reader.frame(_OUTPUTS, [*self._place, self.fingerprint]).to_dict("records")
-            if r["repeat"] < spec.get("repeats", 1)
-            and int(r["seed"])
-            == seed_of(spec["seed"], task, dataset, r["sample_id"], int(r["repeat"]))
-        }
+        self._places: dict[str, Place] = {}
+        for output in reader.frame(_OUTPUTS, [*self._place, self.fingerprint]).to_dict("records"):
+            sample, repeat = place = (output["sample_id"], int(output["repeat"]))
+            # A judgement names neither seed nor data: it is about the pictures that have its scores.
+            own = "seed" not in spec or int(output["seed"]) == seed_of(
+                spec["seed"], task, dataset, sample, repeat
+            )
+            if own and repeat < spec.get("repeats", 1):
+                self._places[output["output_id"]] = place
         if slice_name:
             wanted = [task, dataset, self.fingerprint, slice_name, slice_name]
             inside = set(reader.frame(_SLICE, wanted)["sample_id"])

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from editar_bench.paired import holm
 from editar_bench.registry import METRICS
 from editar_bench.runner import Summary
 from editar_bench.seeds import seed_of
-from editar_bench.store import Reader
+from editar_bench.store import Aggregate, Reader, RunRecord, Store
 from editar_bench.types import Task
 from tests.editar_bench import dummies as d
 from tests.editar_bench.conftest import register_dummies, run_models
@@ -99,6 +100,36 @@ def test_a_metric_with_influences_is_compared_by_them(
     assert quick.paired.difference.value == pytest.approx(slow.paired.difference.value)
     assert quick.paired.p == 2 / 1024  # of ten samples that all differ in one direction
     assert quick.better == "B"
+
+
+def test_a_judgement_which_names_no_seed_is_compared_too(out: Path) -> None:
+    info = replace(d.DummyError.info, name="judged", protocol="judge-v1", gap="none")
+    with Store.open(out) as store:
+        spec = {"judgement": "form", "repeats": 1}
+        run_id = store.begin_run(
+            RunRecord(suite="dummy", dataset="dummy", spec=spec, provenance={})
+        )
+        store.write_metrics([info])
+        pictures = store.query("SELECT * FROM output WHERE task = 'edit' AND sample_id < 's06'", [])
+        for row in pictures:
+            score = {"output_id": row["output_id"], "metric": "judged", "protocol": "judge-v1"}
+            value = 3.0 if row["model"] == "noisy" else float(row["sample_id"][1:])
+            store.write_part("score", [score | {"version": 1, "run_id": run_id, "value": value}])
+        rows = {row["model"]: row for row in pictures}
+        store.write_aggregates(
+            [
+                Aggregate(
+                    run_id=run_id, suite="dummy", task="edit", dataset="dummy", model=model,
+                    metric="judged", protocol="judge-v1", version=1, model_key=row["model_key"],
+                    kind=row["kind"], higher_is_better=False, n_expected=10, n=6, value=2.5,
+                )
+                for model, row in rows.items()
+            ]
+        )  # fmt: skip
+        store.finish_run(run_id)
+    (row,) = compared(out, "noisy", WORSE, metrics=["judged"])
+    assert (row.paired.a, row.paired.b, row.paired.difference.n) == (3.0, 2.5, 6)
+    assert (row.a_better, row.paired.equal, row.b_better) == (2, 1, 3)
 
 
 def test_the_correction_covers_every_line(out: Path) -> None:
