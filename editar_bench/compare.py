@@ -239,7 +239,7 @@ def _paired_sets(
     places: Sequence[Place],
     reporter: Reporter,
 ) -> Paired:
-    metric = _set_metric(row["metric"], row["protocol"])
+    metric = _set_metric(row)
     if not places:
         return paired.paired_means(np.empty(0), np.empty(0))
     stacks, clusters = (np.stack(a), np.stack(b)), [sample for sample, _ in places]
@@ -260,11 +260,19 @@ def _paired_sets(
         )
 
 
-def _set_metric(name: str, protocol: str) -> SetMetric:
+def _set_metric(row: Mapping[str, Any]) -> SetMetric:
+    """The metric that made the row's observations."""
+    name, protocol = row["metric"], row["protocol"]
     for registered in METRICS.names():
         metric = METRICS.get(registered)()
-        if (metric.info.name, metric.info.protocol) == (name, protocol):
-            return cast(SetMetric, metric)
+        if (metric.info.name, metric.info.protocol) != (name, protocol):
+            continue
+        if metric.info.version != row["version"]:
+            raise UserError(
+                f"The store has {name} by another version of the metric; run the models again, "
+                "stored pictures are only scored anew."
+            )
+        return cast(SetMetric, metric)
     raise UserError(
         f"The metric {name} ({protocol}) is not installed here, so its differences cannot be tested; "
         "install the package that offers it or name other metrics with --metric."

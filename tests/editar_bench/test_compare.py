@@ -227,6 +227,15 @@ def test_a_metric_that_is_not_installed_any_more(
         compared(out, "noisy", WORSE, metrics=["dummy_brightness"])
 
 
+def test_observations_of_another_version_are_not_read(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = replace(d.DummyBrightness.info, version=2)
+    monkeypatch.setattr(d.DummyBrightness, "info", newer)
+    with pytest.raises(UserError, match="has dummy_brightness by another version of the metric"):
+        compared(out, "noisy", WORSE, metrics=["dummy_brightness"])
+
+
 def test_the_command_prints_every_format(out: Path) -> None:
     asked = ("compare", "noisy", WORSE, "--out", str(out))
     code, text, _ = call(*asked)
