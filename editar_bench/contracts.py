@@ -43,7 +43,7 @@ class Model(Protocol):
     made without a true picture, and on the factory `download_size` says how many bytes its weights have. What
     its training cost may stand in an attribute `training`: parameters, samples, flops, minutes, hardware and seeds.
     A model may offer `footprint(device) -> Footprint`: where nobody asks for a batch size, it is then fitted to the
-    free memory.
+    free memory. For `--engine ray` it must pickle until it is set up, and so must a task and a metric.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Model(Protocol):
     batch_size: int
 
     def setup(self, context: Context) -> None:
-        """Load weights onto the device. Called once per task, before the first batch."""
+        """Load weights onto the device. Called once per task, before the first batch, in each process that works."""
 
     def generate(self, batch: Sequence[Example], seeds: Sequence[int]) -> list[Generation]:
         """Make one picture per example, of the size of its condition; seed i alone decides picture i's randomness."""

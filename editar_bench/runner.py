@@ -16,14 +16,14 @@ from typing import Any, cast
 from editar_bench import provenance
 from editar_bench.batch_sizes import BatchSizes
 from editar_bench.contracts import Metric, SetMetric
-from editar_bench.engines.local import LocalEngine
-from editar_bench.evaluators.feature_files import FOLDER
+from editar_bench.engines import Engine, make_engine
 from editar_bench.lookup import Lookup
 from editar_bench.model_names import parse_label
 from editar_bench.plan import ModelEntry, Plan, TaskEntry, build_models
 from editar_bench.progress import Reporter
 from editar_bench.stages.aggregate import ModelResults, TaskResults, aggregate_task
-from editar_bench.stages.generate import GenerateJob, GenerateStage, SetupFailed, Tally, one_line
+from editar_bench.stages.generate import GenerateJob, GenerateStage, SetupFailed, Tally
+from editar_bench.stages.ready import ReadyMetrics
 from editar_bench.stages.samples import record_samples
 from editar_bench.stages.score import Pending, ScoreStage
 from editar_bench.store import Aggregate, RunRecord, Store
@@ -60,8 +60,9 @@ def run(plan: Plan, out: Path, reporter: Reporter) -> Summary:
             reporter.note(remark)
         sizes = BatchSizes(plan.device, spec.batch_size)
         try:
+            engine = make_engine(spec.engine, out, plan.device)
             for entry in plan.tasks:
-                _TaskDriver(store, plan, entry, reporter, summary, sizes).run()
+                _TaskDriver(store, plan, entry, reporter, summary, sizes, engine).run()
         except BaseException as error:
             with suppress(Exception):  # the first error is the one to tell
                 store.finish_run(summary.run_id, "failed", str(error) or "interrupted")
@@ -91,6 +92,7 @@ class _TaskDriver:
         reporter: Reporter,
         summary: Summary,
         sizes: BatchSizes,
+        engine: Engine,
     ) -> None:
         self.store = store
         self.plan = plan
@@ -98,9 +100,8 @@ class _TaskDriver:
         self.reporter = reporter
         self.summary = summary
         self.sizes = sizes
-        self.engine = LocalEngine()
-        self.broken: dict[str, str] = {}  # metric -> why it cannot be used
-        self.ready: dict[str, Metric] = {}
+        self.engine = engine
+        self.metrics = ReadyMetrics(entry.metrics, plan.device, store.out)
 
     def run(self) -> None:
         self.store.write_metrics(self.entry.infos)
@@ -149,12 +150,17 @@ class _TaskDriver:
 
     def _score(self, label: str, items: Sequence[Pending]) -> None:
         needed = set().union(*(item.metrics for item in items))
-        ready = {
-            name: m for name in self.entry.metrics if name in needed and (m := self._use(name))
-        }
-        items = [item for item in items if item.metrics & ready.keys()]
+        ready = [name for name in self.entry.metrics if name in needed and self._use(name)]
+        items = [item for item in items if item.metrics & set(ready)]
         batches = [items[i : i + SCORE_BATCH] for i in range(0, len(items), SCORE_BATCH)]
-        build = partial(ScoreStage, self.store.out, self.summary.run_id, self.entry.module, ready)
+        build = partial(
+            ScoreStage,
+            self.store.out,
+            self.summary.run_id,
+            self.entry.module,
+            self.metrics,
+            ready,
+        )
         failed = self._run_stage(f"score · {label}", len(items), build, batches)
         if failed:
             text = f"not everything could be scored ({_first(failed)})."
@@ -162,18 +168,12 @@ class _TaskDriver:
 
     def _use(self, name: str) -> Metric | None:
         """A metric that is set up; None (and one note) when that is impossible."""
-        metric = self.entry.metrics[name]
-        if name not in self.ready and metric.info.name not in self.broken:
-            try:
-                if hasattr(metric, "keep_features"):
-                    metric.keep_features(self.store.out / FOLDER)
-                metric.setup(self.plan.device)
-                self.ready[name] = metric
-            except Exception as error:
-                self.broken[metric.info.name] = one_line(error)
-                text = f"{name} on {self.entry.title}: failed, {one_line(error)}"
-                self._say(text, problem=True)
-        return self.ready.get(name)
+        known = len(self.metrics.broken)
+        metric = self.metrics.use(name)
+        if len(self.metrics.broken) > known:
+            text = f"{name} on {self.entry.title}: failed, {self.metrics.why_not(name)}"
+            self._say(text, problem=True)
+        return metric
 
     def _aggregate(self, lookup: Lookup, refusals: Mapping[str, Refusal | None]) -> None:
         models = self.plan.models
@@ -188,7 +188,7 @@ class _TaskDriver:
                 samples=lookup.samples,
                 infos=self.entry.infos,
                 reducers=self._reducers(),
-                broken=self.broken,
+                broken=self.metrics.broken,
                 results=list(results.values()),
                 references=self._references(lookup, results),
             )

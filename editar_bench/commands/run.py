@@ -30,7 +30,13 @@ def run(
     limit: options.Limit = None,
     seed: options.Seed = 0,
     repeats: Annotated[int, typer.Option(help="Pictures a sample, each with its own seed.")] = 1,
-    engine: Annotated[str, typer.Option(help="Where the work is done: local.")] = "local",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Where the work is done: local (this process), or ray (a Ray cluster: the one that RAY_ADDRESS or "
+            "`ray start` names, else one of this machine's cores and GPUs)."
+        ),
+    ] = "local",
     device: options.Device = "auto",
     batch_size: options.BatchSize = "auto",
     out: options.Out = options.DEFAULT_OUT,
@@ -55,7 +61,7 @@ def run(
     from editar_bench.types import RunSpec
 
     provenance.check_rooms()
-    check_engine(engine)
+    check_engine(engine, device)
     chosen = suites.choose_suite(suite, dataset)
     tasks = suites.choose_tasks(task, chosen.datasets)
     size = options.read_batch_size(batch_size)

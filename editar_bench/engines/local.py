@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
-B = TypeVar("B")
-R = TypeVar("R")
+from editar_bench.engines import B, R
 
 
 class LocalEngine:

@@ -51,6 +51,10 @@ class Judges:
         self._networks: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         self._fingerprints = {k: f"{k}-given-{id(v)}" for k, v in self._networks.items()}
 
+    def __reduce__(self) -> tuple[type[Judges], tuple[Path]]:
+        """Another process loads the networks again; what they said stays here."""
+        return Judges, (self.folder,)
+
     def setup(self, device: str, *names: str) -> None:
         """Load the named evaluators ("segmenter", "depth", "clip") onto a device.
 

@@ -41,6 +41,10 @@ class Released:
         self._networks = {role.replace("_", "-"): network for role, network in given.items()}
         self._fingerprints: dict[str, str] = {}
 
+    def __reduce__(self) -> tuple[type[Released], tuple[()]]:
+        """Another process loads the networks again; what they said stays here."""
+        return Released, ()
+
     def keep_features(self, folder: Path) -> None:
         """Share features with other processes through a folder from now on."""
         if self.store.files is None or self.store.files.folder != folder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +11,7 @@ from editar_bench import parts
 from editar_bench.contracts import Metric, SampleMetric, SetMetric, TaskModule
 from editar_bench.pictures import read_picture
 from editar_bench.stages.generate import PICTURES, Tally, is_fatal, one_line
+from editar_bench.stages.ready import ReadyMetrics
 from editar_bench.types import Example, Picture
 
 Read = tuple[list[Example], list[Picture]]
@@ -30,15 +31,33 @@ class ScoreStage:
     """Batch of pending pictures in, score and observation rows on disk, tally out.
 
     `read` decodes a batch, which an engine may do ahead; `work` scores it.
+
+    Args:
+        out: the results folder.
+        run_id: of the run.
+        task: whose pictures are scored.
+        metrics: of the task.
+        names: of those that score; one that cannot be set up in this process is reported with every batch.
     """
 
     def __init__(
-        self, out: Path, run_id: str, task: TaskModule, metrics: dict[str, Metric]
+        self,
+        out: Path,
+        run_id: str,
+        task: TaskModule,
+        metrics: ReadyMetrics,
+        names: Iterable[str],
     ) -> None:
         self.out = out
         self.run_id = run_id
         self.examples = task.load()
-        self.metrics = metrics
+        self.metrics: dict[str, Metric] = {}
+        self.broken: dict[str, str] = {}
+        for name in names:
+            if metric := metrics.use(name):
+                self.metrics[name] = metric
+            else:
+                self.broken[name] = metrics.why_not(name)
 
     def __call__(self, batch: Sequence[Pending]) -> Tally:
         """Read and score one batch."""
@@ -55,7 +74,7 @@ class ScoreStage:
         examples, images = read
         scores: list[dict[str, Any]] = []
         observations: list[dict[str, Any]] = []
-        reasons: dict[str, str] = {}
+        reasons = dict(self.broken)
         for name, metric in self.metrics.items():
             todo = [i for i, item in enumerate(batch) if name in item.metrics]
             if not todo:

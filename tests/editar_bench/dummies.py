@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -158,6 +160,27 @@ class Fragile(Noisy):
         return super().picture(example, seed)
 
 
+class Together(Fragile):
+    """Waits until two processes work on it, so that both make pictures; then one of them dies, once."""
+
+    name = "together"
+
+    def __init__(self, *, folder: str, strength: int = 10) -> None:
+        super().__init__(strength=strength)
+        self.settings["folder"] = folder
+
+    def generate(self, batch: Sequence[Example], seeds: Sequence[int]) -> list[Generation]:
+        folder, deadline = Path(self.settings["folder"]), time.monotonic() + 60
+        (folder / str(os.getpid())).touch()
+        while len(list(folder.iterdir())) < 2:
+            assert time.monotonic() < deadline, "nobody came"
+            time.sleep(0.02)
+        with suppress(FileExistsError):
+            folder.with_suffix(".died").touch(exist_ok=False)
+            os._exit(1)
+        return super().generate(batch, seeds)
+
+
 class Unloadable(Noisy):
     name = "unloadable"
 
@@ -252,11 +275,24 @@ class BrokenMetric(DummyError):
         raise UserError("evaluators/judge.safetensors is missing.")
 
 
+class Mortal:
+    """A stage whose process dies at every batch."""
+
+    def __call__(self, batch: int) -> int:
+        os._exit(1)
+
+
+def without_torch() -> None:
+    """Nothing here has a use for it, and a process takes seconds to import it."""
+    sys.modules["torch"] = None  # type: ignore[assignment]
+
+
 MODELS = {
     "noisy": Noisy,
     "slow": Slow,
     "only-edit": OnlyEdit,
     "fragile": Fragile,
+    "together": Together,
     "unloadable": Unloadable,
     "corrupt": corrupt,
     "absent": absent,

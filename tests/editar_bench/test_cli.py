@@ -75,7 +75,8 @@ def test_version() -> None:
         (("run", "--model", "orcale"), "no model 'orcale'; did you mean oracle"),
         (("run", "--dataset", "scene"), "no data set 'scene'; did you mean scenes?"),
         (("run", "--suite", "papers"), "no suite 'papers'"),
-        (("run", "--engine", "spark"), "no engine 'spark'"),
+        (("run", "--engine", "spark"), "no engine 'spark'; known are: local, ray."),
+        (("run", "--engine", "ray", "--device", "cuda:1"), "write --device cuda."),
         (("run", "--batch-size", "0"), "--batch-size is '0'"),
         (("ls", "modls"), "did you mean models?"),
         (("report", "--format", "markdwn"), "did you mean markdown?"),
@@ -96,6 +97,13 @@ def test_mistakes_are_one_sentence_with_near_matches(
     assert code == 2
     assert words in err
     assert len(err.strip().splitlines()) == 1 and not out
+
+
+def test_an_engine_without_its_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("editar_bench.engines.find_spec", lambda name: None)
+    code, out, err = call("run", "--engine", "ray")
+    assert (code, out) == (2, "")
+    assert "`pip install 'editar-bench[ray]'`" in err and len(err.strip().splitlines()) == 1
 
 
 def test_run_prints_a_table_with_intervals_and_gap(dummies: None, tmp_path: Path) -> None:
