@@ -243,6 +243,12 @@ def _paired_sets(
     if not places:
         return paired.paired_means(np.empty(0), np.empty(0))
     stacks, clusters = (np.stack(a), np.stack(b)), [sample for sample, _ in places]
+    if hasattr(metric, "counted"):
+        both = metric.counted(stacks[0]) & metric.counted(stacks[1])
+        stacks = stacks[0][both], stacks[1][both]
+        clusters = [sample for sample, kept in zip(clusters, both, strict=True) if kept]
+        if not clusters:
+            return paired.paired_means(np.empty(0), np.empty(0))
     if hasattr(metric, "influence"):
         one, two = (metric.reduce(stack) for stack in stacks)
         if one is None or two is None:

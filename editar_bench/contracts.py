@@ -127,7 +127,9 @@ class SetMetric(Protocol):
     stores; `reduce` turns any subset of them into the value, so that slices and bootstrap intervals are the same code.
 
     A distance between sets needs another interval (`editar_bench.statistics` says why). It may say `distinct = True`,
-    or offer `influence(observations) -> (N,)`: how fast the value rises with each observation's weight.
+    or offer `influence(observations) -> (N,)`: how fast the value rises with each observation's weight. A protocol that
+    wants so many pictures of a sample, all with values, offers `counted(observations) -> bool (N,)`: those of whole
+    samples.
     """
 
     info: MetricInfo

@@ -19,6 +19,32 @@ def tag(sample_id: str) -> float:
     return float(int.from_bytes(hashlib.sha256(sample_id.encode()).digest()[:6], "big"))
 
 
+def first_pictures(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Of rows (N, 1 + K), the tag first, those of a sample's first picture: protocols of one picture read no other."""
+    return _ranks(rows[:, 0]) == 0
+
+
+def whole_prompts(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Of rows (N, 1 + K), the tag first, the first four pictures of every prompt that has so many, all with values.
+
+    A prompt with a picture that failed is left out, and missing from the number of samples.
+    """
+    ranks = _ranks(rows[:, 0])
+    wanted = (ranks < PICTURES) & np.isfinite(rows).all(1)
+    _, place, counts = np.unique(rows[wanted, 0], return_inverse=True, return_counts=True)
+    wanted[wanted] = counts[place] == PICTURES
+    return wanted
+
+
+def _ranks(tags: NDArray[Any]) -> NDArray[np.int64]:
+    """How many rows with the same tag come before each."""
+    order = np.argsort(tags, kind="stable")
+    _, starts, counts = np.unique(tags[order], return_index=True, return_counts=True)
+    ranks = np.empty(len(tags), dtype=np.int64)
+    ranks[order] = np.arange(len(tags)) - np.repeat(starts, counts)
+    return ranks
+
+
 def by_prompt(rows: NDArray[Any]) -> NDArray[Any] | None:
     """Rows (N, 1 + K), the tag first, to (P, 4, K): the pictures of a prompt in the order of their repeats.
 

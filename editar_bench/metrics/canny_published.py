@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from editar_bench.contracts import MetricInfo
 from editar_bench.evaluators.feature_files import Features
 from editar_bench.metrics._base import Judged, PerSample, target
-from editar_bench.metrics._groups import by_prompt, tag
+from editar_bench.metrics._groups import by_prompt, tag, whole_prompts
 from editar_bench.metrics.edge import EXTRACTOR, _canny, _f1, _near
 from editar_bench.types import Example, Picture, Task
 
@@ -116,6 +116,10 @@ class CannyF1Pooled(_Edges):
             np.array([tag(example.id), *counts(*pair)])
             for example, pair in zip(examples, pairs, strict=True)
         ]
+
+    def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
+        """Four pictures of every prompt that has them."""
+        return whole_prompts(observations)
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
         """Percent; None unless every prompt has four pictures."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from editar_bench.contracts import MetricInfo
 from editar_bench.metrics._base import PerSample, Undefined, truth_map
-from editar_bench.metrics._groups import by_prompt, tag
+from editar_bench.metrics._groups import by_prompt, tag, whole_prompts
 from editar_bench.metrics._released import ReadsReleased
 from editar_bench.types import Example, Picture, Task
 
@@ -97,7 +97,7 @@ class DepthRmseMax512(_DepthPerSample):
         return estimate * 255 / maximum(estimate), sized(label)
 
 
-class DepthRmseMax(_Depth):
+class DepthRmseMax(_DepthPerSample):
     """ControlNet++: the estimate divided by its maximum, the label from minimum to maximum; four pictures a prompt.
 
     Set-level only to see that the four are there; the value is the mean over all pictures.
@@ -118,10 +118,16 @@ class DepthRmseMax(_Depth):
     def observe(
         self, examples: Sequence[Example], images: Sequence[Picture]
     ) -> list[NDArray[np.float64]]:
-        """The sample's tag and the RMSE of the picture."""
-        self.estimates(images)
-        pairs = zip(examples, images, strict=True)
-        return [np.array([tag(e.id), self.value(e, image)]) for e, image in pairs]
+        """The sample's tag and the RMSE of the picture, NaN where it is undefined."""
+        scores = self.score(examples, images)
+        return [
+            np.array([tag(e.id), np.nan if score.value is None else score.value])
+            for e, score in zip(examples, scores, strict=True)
+        ]
+
+    def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
+        """Four pictures of every prompt that has them."""
+        return whole_prompts(observations)
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
         """The mean; None unless every prompt has four pictures."""

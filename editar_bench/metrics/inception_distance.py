@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from editar_bench.contracts import MetricInfo
 from editar_bench.metrics._base import EVERY_TASK, target
 from editar_bench.metrics._frechet import frechet_distance, influences
-from editar_bench.metrics._groups import PICTURES, by_prompt, tag
+from editar_bench.metrics._groups import PICTURES, by_prompt, first_pictures, tag, whole_prompts
 from editar_bench.metrics._kernel import Cubing, kernel_influences, seeded
 from editar_bench.metrics._released import ReadsReleased
 from editar_bench.types import Example, Picture
@@ -58,9 +58,13 @@ class _InceptionDistance(ReadsReleased):
 
 
 class Fid(_InceptionDistance):
-    """One picture a prompt; with more, all of them in one set."""
+    """One picture a prompt: the first of each, where there are more."""
 
     INFO = _info("fid", "fid.clean.x1", "FID", "Fréchet distance")
+
+    def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
+        """The first picture of every prompt."""
+        return first_pictures(observations)
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
         """None for fewer than two pictures."""
@@ -75,6 +79,10 @@ class FidMean4(_InceptionDistance):
     """ControlNet++'s: one FID for the first picture of every prompt, one for the second …, and their mean."""
 
     INFO = _info("fid_mean4", "fid.clean.mean4", "FID", "mean of four Fréchet distances")
+
+    def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
+        """Four pictures of every prompt that has them."""
+        return whole_prompts(observations)
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
         """None unless every prompt has four pictures."""
@@ -101,6 +109,10 @@ class Kid(_InceptionDistance):
 
     # Version 1 drew its subsets from pictures in another order.
     INFO = _info("kid", "kid.clean.x1", "×10⁻³", "kernel distance", version=2)
+
+    def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
+        """The first picture of every prompt: with more, a true picture would be in the set several times."""
+        return first_pictures(observations)
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
         """Times 1000; None for fewer than two pictures."""

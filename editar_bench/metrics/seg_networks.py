@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from editar_bench.contracts import MetricInfo
 from editar_bench.metrics._base import truth_map
-from editar_bench.metrics._groups import by_prompt, tag
+from editar_bench.metrics._groups import by_prompt, tag, whole_prompts
 from editar_bench.metrics._released import ReadsReleased
 from editar_bench.metrics.seg_published import (
     ADE,
@@ -60,6 +60,12 @@ class _PooledMiou(ReadsReleased):
             np.array([tag(example.id), *self._counts(example, reading["classes"]).ravel()])
             for example, reading in zip(examples, readings, strict=True)
         ]
+
+    def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
+        """Four pictures of every prompt that has them, where the protocol wants four."""
+        if self.FOUR:
+            return whole_prompts(observations)
+        return np.ones(len(observations), dtype=bool)
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
         """Percent; None where no class occurs, or a prompt has not the four pictures that the protocol wants."""

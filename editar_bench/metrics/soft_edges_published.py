@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from editar_bench.contracts import MetricInfo
 from editar_bench.metrics._base import PerSample, target
-from editar_bench.metrics._groups import by_prompt, tag
+from editar_bench.metrics._groups import by_prompt, tag, whole_prompts
 from editar_bench.metrics._released import ReadsReleased
 from editar_bench.types import Example, Picture, Task
 
@@ -96,6 +96,10 @@ class _Four(_SoftEdges):
         self.look(examples, images)
         pairs = zip(examples, images, strict=True)
         return [np.array([tag(e.id), self.value(e, image)]) for e, image in pairs]
+
+    def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
+        """Four pictures of every prompt that has them."""
+        return whole_prompts(observations)
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
         """The mean; None unless every prompt has four pictures."""

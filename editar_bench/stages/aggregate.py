@@ -166,10 +166,12 @@ def _estimate(
     if info.set_level:
         if info.name not in task.reducers:
             return EMPTY, 0
-        stacked, clusters = _stack(result.observations(info), ids)
+        metric, arrays = task.reducers[info.name], result.observations(info)
+        stacked, clusters = counted(metric, *_stack(arrays, ids))
         if not clusters:
-            return EMPTY, 0
-        return _set_estimate(task.reducers[info.name], stacked, clusters, name), 0
+            return EMPTY, sum(1 for sample_id in ids if sample_id in arrays)
+        left_out = len(arrays.keys() & set(ids)) - len(set(clusters))
+        return _set_estimate(metric, stacked, clusters, name), left_out
     values = result.values(info)
     rows = [(value, sample_id) for sample_id in ids for value in values.get(sample_id, ())]
     estimate = mean_interval([v for v, _ in rows], clusters=[s for _, s in rows])
@@ -200,6 +202,16 @@ def _stack(arrays: Arrays, ids: Sequence[str]) -> tuple[NDArray[Any], list[str]]
     if not rows:
         return np.empty(0), []
     return np.stack([array for array, _ in rows]), [sample_id for _, sample_id in rows]
+
+
+def counted(
+    metric: SetMetric, stacked: NDArray[Any], clusters: Sequence[str]
+) -> tuple[NDArray[Any], list[str]]:
+    """Of observations, and the samples they belong to, those that the metric's value is of."""
+    if not hasattr(metric, "counted") or not len(clusters):
+        return stacked, list(clusters)
+    chosen = metric.counted(stacked)
+    return stacked[chosen], [c for c, kept in zip(clusters, chosen, strict=True) if kept]
 
 
 def _gap(
@@ -233,25 +245,32 @@ def _gap_estimate(
         model, floor, ceiling = (_means(r.values(info), ids) for r in three)
         return gap_interval(model, floor, ceiling)
     metric = task.reducers[info.name]  # it made the model's value, so it can be used
-    arrays = [r.observations(info) for r in three]
-    common = [s for s in ids if all(s in a for a in arrays)]
+    stacks = [counted(metric, *_stack(r.observations(info), ids)) for r in three]
+    places = [_places(clusters) for _, clusters in stacks]
+    common = [sample_id for sample_id in ids if all(sample_id in p for p in places)]
     if not common:
         return EMPTY
-    stacked = np.stack([_first(a, common) for a in arrays], axis=1)
 
-    def reduce_gap(joined: NDArray[Any]) -> float | None:
-        return gap_closed(*(metric.reduce(joined[:, column]) for column in range(3)))
+    def reduce_gap(drawn: NDArray[Any]) -> float | None:
+        chosen = [[i for k in drawn for i in place[common[k]]] for place in places]
+        return gap_closed(
+            *(metric.reduce(rows[index]) for (rows, _), index in zip(stacks, chosen, strict=True))
+        )
 
-    return set_interval(stacked, reduce_gap, resamples=_effort(name))
+    return set_interval(np.arange(len(common)), reduce_gap, resamples=_effort(name))
+
+
+def _places(clusters: Sequence[str]) -> dict[str, list[int]]:
+    """Where the observations of each sample stand."""
+    found: dict[str, list[int]] = {}
+    for place, sample_id in enumerate(clusters):
+        found.setdefault(sample_id, []).append(place)
+    return found
 
 
 def _effort(name: str) -> int:
     # A set-level value is reduced anew for every resample; slices get the value alone.
     return 0 if name else SET_RESAMPLES
-
-
-def _first(arrays: Arrays, ids: Sequence[str]) -> NDArray[Any]:
-    return np.stack([arrays[sample_id][0] for sample_id in ids])
 
 
 def _means(values: Values, ids: Sequence[str]) -> list[float | None]:
