@@ -109,15 +109,20 @@ def picture(cell: Any, where: str) -> Picture:
 def square(cell: Any, where: str) -> bytes | Picture:
     """An image cell at 512 × 512: as it is stored where it has that size, else by PIL's bicubic as ControlNet++.
 
-    TIFFs, of which MultiGen has a few, are decoded, because browsers show none.
+    TIFFs, of which MultiGen has a few, are decoded, because browsers show none, and so are PNGs with texts, of which
+    ADE20K has some that PIL would refuse to read again.
     """
     from PIL import Image
 
     data = file_of(cell, where)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        if image.size == (SIDE, SIDE) and image.format != "TIFF":
+        if image.size == (SIDE, SIDE) and image.format != "TIFF" and not _has_texts(image):
             return data
         return np.array(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def _has_texts(image: Any) -> bool:
+    return bool(getattr(image, "text", None))  # of a PNG, behind its pixels too
 
 
 def file_of(cell: Any, where: str) -> bytes:

@@ -18,6 +18,7 @@ from editar_bench.evaluators.sources import SOURCES, local_copy, missing
 from editar_bench.types import Picture
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_BY_TORCHMETRICS = ("clip-L14", "clip-B16")  # roles; the others' scores are by OpenAI's own code
 
 
 class OpenaiClip(nn.Module):
@@ -26,11 +27,12 @@ class OpenaiClip(nn.Module):
     Args:
         model: a transformers `CLIPModel`.
         tokenizer: its tokenizer.
+        floor: crop as transformers does, and torchmetrics with it, not as OpenAI's own code.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Any, *, floor: bool = False) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.floor = model, floor
         self.tokenizer = tokenizer
 
     @classmethod
@@ -46,13 +48,13 @@ class OpenaiClip(nn.Module):
             raise missing(role) from error
         except (RuntimeError, ValueError) as error:
             raise UserError(f"The CLIP at {place} cannot be loaded: {error}.") from error
-        return cls(model, tokenizer)
+        return cls(model, tokenizer, floor=role in _BY_TORCHMETRICS)
 
     def embed_pictures(self, pictures: Sequence[Picture]) -> Tensor:
         """uint8 pictures of any sizes to (B, D): PIL's bicubic, center crop, mean and deviation."""
         model = self.model
         size = model.config.vision_config.image_size
-        cropped = [short_side_crop(picture, size, size) for picture in pictures]
+        cropped = [short_side_crop(picture, size, size, floor=self.floor) for picture in pictures]
         pixels = normalize(as_unit(cropped, model.device), list(MEAN), list(STD))
         features_BD = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
         return _unit(features_BD)

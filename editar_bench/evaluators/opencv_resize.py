@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 from editar_bench.types import Picture
 
 _ONE = 1 << 11
+LONGEST = 4  # times the short side that is asked for
 
 
 def short_side(picture: Picture, side: int) -> Picture:
-    """A picture (H, W, 3) scaled so that its short side has `side` pixels; as it is where it has."""
+    """A picture (H, W, 3) scaled so that its short side has `side` pixels, or its long side four times as many.
+
+    mmsegmentation's scale (2048, 512) with the ratio kept. As it is where it has that size.
+    """
     height, width = picture.shape[:2]
-    if min(height, width) == side:
+    scale = min(side / min(height, width), LONGEST * side / max(height, width))
+    if scale == 1:
         return picture
-    scale = side / min(height, width)
     return resize(picture, int(height * scale + 0.5), int(width * scale + 0.5))
 
 

@@ -41,7 +41,7 @@ def _replace(pattern: str, by: str = "") -> Rule:
 
 def _link(scheme: str) -> Rule:
     """Takes away the beginning of an address with a scheme, or the whole of one that begins with its domain."""
-    return _replace(rf"\b(?:{scheme}:(?:/{{1,3}}|[a-z\d%])|[a-z\d.-]+\.{_WEB}[\w/-]*\b/?(?!@))")
+    return _replace(rf"\b(?:{scheme}:(?:/{{1,3}}|[a-z0-9%])|[a-z0-9.-]+\.{_WEB}[\w/-]*\b/?(?!@))")
 
 
 class _Text(HTMLParser):
@@ -76,8 +76,11 @@ class _Text(HTMLParser):
 
 def _without_markup(text: str) -> str:
     parser = _Text()
-    parser.feed(text)
-    parser.close()
+    try:
+        parser.feed(text)
+        parser.close()
+    except AssertionError:  # Python's parser gives up on "<![" and what is no declaration
+        return text
     return "".join(parser.parts)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
+import re
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +25,7 @@ WRAPPERS = ("model", "module", "state_dict")
 PREFIXES = ("_orig_mod.", "module.")  # left by torch.compile and by DistributedDataParallel
 TRAINING_ONLY = "alignment."  # the distillation convolution, which inference does not have
 USAGE_KEY = "quantize.codebook_used"  # a training statistic that our own files leave out
+_REFUSED = re.compile(r"Unsupported global: GLOBAL (\S+)")  # in torch's message
 
 
 def load_transformer(
@@ -168,15 +171,24 @@ def _read_pickle(path: Path) -> dict[str, Any]:
     # The published trainers store argparse settings beside the weights; nothing else is let in.
     with torch.serialization.safe_globals([argparse.Namespace]):
         if not zipfile.is_zipfile(path):  # the format before torch 1.6 cannot be mapped
-            return dict(torch.load(path, map_location="cpu", weights_only=True))
+            try:
+                return dict(torch.load(path, map_location="cpu", weights_only=True))
+            except pickle.UnpicklingError as error:
+                if named := _REFUSED.search(str(error)):
+                    raise _foreign(path, [named[1]]) from error
+                raise
         foreign = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
         if foreign:
-            raise UserError(
-                f"weights: {path} cannot be read because it holds objects of {', '.join(foreign)}, "
-                "whose loading could run code; save its tensors alone and name that file"
-            )
+            raise _foreign(path, foreign)
         # Mapped: an optimizer that lies beside the weights is never read.
         return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+
+
+def _foreign(path: Path, classes: Sequence[str]) -> UserError:
+    return UserError(
+        f"weights: {path} cannot be read because it holds objects of {', '.join(classes)}, "
+        "whose loading could run code; save its tensors alone and name that file"
+    )
 
 
 def _plain(key: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import isqrt
 from typing import Any
 
 import torch
@@ -15,8 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editar_bench.errors import UserError
+from models.editar.config import check_values
 from models.editar.multiscale import MultiScaleResidual
-from models.editar.quantizer import Quantized, Quantizer
+from models.editar.quantizer import COMMITMENT, Quantized, Quantizer
+
+# Settings of the published trainer with the one value that this codec has.
+_USUAL = {
+    "dropout_p": 0.0,
+    "commit_loss_beta": COMMITMENT,
+    "entropy_loss_ratio": 0.0,
+    "codebook_show_usage": True,
+}
+_BOTH_SIDES = ("encoder_ch_mult", "decoder_ch_mult")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +51,12 @@ class CodecConfig:
     multiscale: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        check_values(self, "codec")
+        if any(self.ch * factor % self.norm_groups for factor in self.ch_mult):
+            raise UserError(
+                f"codec config: norm_groups {self.norm_groups} does not divide ch {self.ch} times each of ch_mult "
+                f"{list(self.ch_mult)}, the channels; change one of them"
+            )
         if self.image_size % self.downsampling:
             raise UserError(
                 f"codec config: image_size {self.image_size} is no multiple of the downsampling "
@@ -70,14 +87,21 @@ class CodecConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CodecConfig:
-        """Read the `vq` object of a config.json; keys left out take the published value."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        """Read the `vq` object of a config.json; keys left out take the published value.
+
+        Of the published trainer's further keys those are read over that say what this codec does anyway.
+        """
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        for name, usual in _USUAL.items():
+            if settings.get(name) == usual:
+                settings.pop(name)
+        sides = [settings.get(name) for name in _BOTH_SIDES]
+        if sides[0] is not None and sides[0] == sides[1]:
+            settings = {k: v for k, v in settings.items() if k not in _BOTH_SIDES}
+            settings.setdefault("ch_mult", sides[0])
+        unknown = sorted(set(settings) - {field.name for field in fields(cls)})
         if unknown:
             raise UserError(f"codec config: unknown keys {', '.join(unknown)}; remove them")
-        settings: dict[str, Any] = dict(values)
-        for name, value in settings.items():
-            if isinstance(value, list):
-                settings[name] = tuple(value)
         return cls(**settings)
 
 
@@ -240,8 +264,13 @@ class Codec(nn.Module):
         return self.quant_conv(self.encoder(images))
 
     def quantized(self, codes_BN: Tensor) -> Tensor:
-        """The code vectors as a feature map, (B, C, h, w)."""
-        return self.quantize.lookup(codes_BN, self.config.grid)
+        """The code vectors as a feature map, (B, C, h, w), of square pictures of whatever size."""
+        side = isqrt(codes_BN.shape[1])
+        if side**2 != codes_BN.shape[1]:
+            raise UserError(
+                f"codec: {codes_BN.shape[1]} codes make no square picture; give N codes of an N = side × side grid"
+            )
+        return self.quantize.lookup(codes_BN, side)
 
     def reconstruct(self, features_BChw: Tensor) -> Tensor:
         """Decode a quantized feature map to pictures (B, 3, H, W), not clamped."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isqrt
+from math import isfinite, isqrt
 from typing import Any, Self
 
 from editar_bench.errors import UserError
@@ -19,6 +19,36 @@ SIZES = {  # name: (layers, heads, width); EditAR's released weights are GPT-XL
     "GPT-3B": (24, 32, 3200),
     "GPT-7B": (32, 32, 4096),
 }
+# The published trainer's other names, and settings of it that this network does not read.
+_ALSO = {
+    "token_dropout_p": "token_dropout",
+    "resid_dropout_p": "residual_dropout",
+    "ffn_dropout_p": "ffn_dropout",
+}
+_SUPERSEDED = "class_dropout_prob"  # by the joint dropout of text and picture
+
+
+def check_values(config: Any, what: str) -> None:
+    """Refuse values of a configuration's fields that no network can be built of.
+
+    Raises:
+        UserError: one is of another type than the field, or not above 0.
+    """
+    for field in fields(config):
+        value, kind = getattr(config, field.name), str(field.type)
+        if kind == "bool":
+            fine, wanted = isinstance(value, bool), "true or false"
+        elif kind == "float":
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            fine, wanted = number and isfinite(value) and value >= 0, "a number, at least 0"
+        elif kind == "int":
+            fine, wanted = type(value) is int and value > 0, "a whole number above 0"
+        else:
+            whole = isinstance(value, tuple) and all(type(v) is int and v > 0 for v in value)
+            fine, wanted = bool(value and whole), "a list of whole numbers above 0"
+            fine = fine or (value is None and "None" in kind)
+        if not fine:
+            raise UserError(f"{what} config: {field.name} is {value!r}; it must be {wanted}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +70,7 @@ class TransformerConfig:
     ffn_dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        check_values(self, "transformer")
         if self.side**2 != self.block_size:
             raise UserError(
                 f"transformer config: block_size {self.block_size} is no square; "
@@ -74,11 +105,20 @@ class TransformerConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read the `transformer` object of a config.json; keys left out take the released value."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        """Read the `transformer` object of a config.json; keys left out take the released value.
+
+        Of the published trainer's further keys those are read over that say what this network does anyway.
+        """
+        known = {_ALSO.get(name, name): value for name, value in values.items()}
+        known.pop(_SUPERSEDED, None)
+        heads = known.get("n_head", cls.n_head)
+        for name, usual in (("n_kv_head", (None, heads)), ("ffn_dim_multiplier", (None,))):
+            if known.get(name) in usual:
+                known.pop(name, None)
+        unknown = sorted(set(known) - {field.name for field in fields(cls)})
         if unknown:
             raise UserError(f"transformer config: unknown keys {', '.join(unknown)}; remove them")
-        return cls(**values)
+        return cls(**known)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> TransformerConfig:

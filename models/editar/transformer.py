@@ -244,7 +244,8 @@ class Transformer(RotaryNetwork):
         settings = SamplerSettings(
             guidance=guidance, greedy=greedy, temperature=temperature, top_k=top_k, top_p=top_p
         )
-        return sample(self, text, condition_codes, settings, uniforms)
+        # A copy: tensors of inference mode cannot be part of a graph, and codes may be trained on.
+        return sample(self, text, condition_codes, settings, uniforms).clone()
 
 
 def joint_dropout(batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -87,6 +87,7 @@ def test_data_is_built_once_from_the_archive(data):
     again = TASKS.get("edit/pie-bench")()
     assert not again.missing()
     assert len(again.load()) == 2 and again.fingerprint() == task.fingerprint()
+    assert "2 edits here and 700 as published" in again.remarks()[0]
 
 
 def test_a_run_without_released_networks_has_values_where_none_is_needed(data, tmp_path):

@@ -198,6 +198,7 @@ class PlugAndPlay(InversionEditor):
     """
 
     name = "plug-and-play"
+    reads = ("target",)
 
     def __init__(
         self,
@@ -221,7 +222,8 @@ class PlugAndPlay(InversionEditor):
     def _edit(self, sampler: Sampler, clean_1Chw: Tensor, example: Example) -> Tensor:
         from models.adapters.inversion.plug_and_play import Injection, inject
 
-        source_1LW = sampler.embed([self._caption(example, "source")])
+        # The published script's function inverts under no text, its run on PIE-Bench under the source caption.
+        source_1LW = sampler.embed([example.source_caption or ""])
         target = self._caption(example, "target")
         path = sampler.invert(clean_1Chw, source_1LW)
         if self.settings["inversion"] == "ddim":

@@ -3,7 +3,7 @@
 Three rows run side by side: the source at the step's noise level, and the target without and with its caption. In the
 first part of the steps the target takes over the source's features behind the fourth decoder block's convolutions and
 the queries and keys of decoder self-attention. Protocol of PIE-Bench: Stable Diffusion 1.5, 50 steps, guidance 7.5,
-inversion under the source caption, source features under the empty one.
+inversion under the source caption (the empty one where the data has none), source features under the empty one.
 """
 
 from __future__ import annotations

@@ -98,6 +98,17 @@ def test_resize_and_crop_are_torchvisions_on_pil(shape):
     assert np.array_equal(short_side_crop(picture, 256, 224), np.asarray(image))
 
 
+@pytest.mark.parametrize("shape", [(224, 335, 3), (335, 224, 3), (300, 451, 3)])
+def test_the_other_crop_is_that_of_transformers(shape):
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    picture = np.resize(noise(0, 40), shape)
+    still = {"do_rescale": False, "do_normalize": False, "return_tensors": "np"}
+    (expected,) = CLIPImageProcessorPil()(Image.fromarray(picture), **still)["pixel_values"]
+    found = short_side_crop(picture, 224, 224, floor=True)
+    assert np.array_equal(found, expected.transpose(1, 2, 0))
+
+
 def test_features_are_computed_once_and_in_chunks(folder):
     class Net(torch.nn.Module):
         pass

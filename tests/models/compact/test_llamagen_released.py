@@ -129,6 +129,7 @@ def test_published_files_and_sizes(stage, side):
         ("page 12 of 3x4", "of"),
         ("red ,green,blue.yellow", "red , green, blue. yellow"),
         ("'quoted as a whole'", "quoted as a whole"),
+        ("a <![x b", "a <! x b"),
         ("", ""),
     ],
 )

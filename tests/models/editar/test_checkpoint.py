@@ -88,9 +88,10 @@ def test_the_format_before_zip_files(tmp_path, state, config, transformer):
     assert same(load_transformer(path, config), transformer)
 
 
-def test_a_foreign_class_is_refused_by_name(tmp_path, state, config):
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_foreign_class_is_refused_by_name(tmp_path, state, config, zipped):
     content = {"model": state, "args": argparse.Namespace(lr=1e-4), "where": Fraction(1, 2)}
-    torch.save(content, tmp_path / "weights.pt")
+    torch.save(content, tmp_path / "weights.pt", _use_new_zipfile_serialization=zipped)
     with pytest.raises(UserError, match=r"holds objects of fractions\.Fraction, whose loading"):
         load_transformer(tmp_path / "weights.pt", config)
 
@@ -118,6 +119,33 @@ def test_other_shape_is_named(golden, config):
     path = golden["folder"] / "transformer.safetensors"
     with pytest.raises(UserError, match=r"of another shape: .*uncond_embedding"):
         load_transformer(path, {**config, "cls_token_num": 13})
+
+
+def test_the_published_trainers_other_keys_are_read_where_they_change_nothing(golden, config):
+    path = golden["folder"] / "transformer.safetensors"
+    published = {"n_kv_head": None, "ffn_dim_multiplier": None, "class_dropout_prob": 0.1}
+    model = load_transformer(path, {**config, **published, "resid_dropout_p": 0.2})
+    assert model.layers[0].attention.resid_dropout.p == 0.2
+    load_transformer(path, {**config, "n_kv_head": config["n_head"]})
+    for changed in ({"n_kv_head": 1}, {"ffn_dim_multiplier": 1.5}):
+        with pytest.raises(UserError, match=next(iter(changed))):
+            load_transformer(path, {**config, **changed})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"dim": "32"},
+        {"n_layer": 0},
+        {"rope_base": "x"},
+        {"norm_eps": float("nan")},
+        {"n_head": True},
+    ],
+)
+def test_values_that_are_no_sizes_are_refused(golden, config, value):
+    path = golden["folder"] / "transformer.safetensors"
+    with pytest.raises(UserError, match=f"{next(iter(value))} is .*; it must be"):
+        load_transformer(path, {**config, **value})
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

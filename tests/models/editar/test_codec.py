@@ -54,12 +54,36 @@ def test_unknown_key_is_refused():
         ({"codebook_l2_norm": True}, "codebook_l2_norm"),
         ({"multiscale": [1, 2, 3]}, "last multiscale side"),
         ({"image_size": 26}, "multiple"),
+        ({"ch_mult": []}, "ch_mult"),
+        ({"ch": 10}, "norm_groups"),
+        ({"codebook_l2_norm": 0}, "true or false"),
     ],
 )
 def test_impossible_configurations_are_refused(change, word):
     values = {name: getattr(SMALL, name) for name in SMALL.__slots__}
     with pytest.raises(UserError, match=word):
         CodecConfig.from_dict({**values, **change})
+
+
+def test_the_published_trainers_other_keys_are_read_where_they_change_nothing():
+    published = {"encoder_ch_mult": [1, 2], "decoder_ch_mult": [1, 2], "dropout_p": 0.0}
+    config = CodecConfig.from_dict({**published, "commit_loss_beta": 0.25, "image_size": 64})
+    assert config.ch_mult == (1, 2)
+    for changed in ({"dropout_p": 0.1}, {"decoder_ch_mult": [1, 1]}):
+        with pytest.raises(UserError, match=next(iter(changed))):
+            CodecConfig.from_dict({**published, **changed})
+
+
+def test_pictures_of_other_sizes_are_coded_and_decoded(small):
+    torch.manual_seed(2)
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    codes = small.encode(images)
+    assert codes.shape == (2, 64)
+    # A convolutional decoder with one attention: the whole from the feature map, as in training.
+    expected = small.reconstruct(small.quantize.lookup(codes, 8))
+    assert torch.equal(small.decode(codes), expected) and expected.shape == images.shape
+    with pytest.raises(UserError, match="no square"):
+        small.decode(codes[:, :40])
 
 
 def test_euclidean_quantizer_by_hand():

@@ -130,6 +130,15 @@ def test_plug_and_play_reads_the_sources_latents_as_published(make, monkeypatch,
     assert (injection.features_until, injection.attention_until) == (2, 2)
 
 
+def test_plug_and_play_inverts_under_no_text_where_the_source_has_no_caption(make):
+    bare = captioned(0, source_caption="")
+    assert np.array_equal(
+        picture(make(PlugAndPlay), bare),
+        picture(make(PlugAndPlay), captioned(0, source_caption=None)),
+    )
+    assert differs(picture(make(PlugAndPlay), bare), picture(make(PlugAndPlay), captioned(0)))
+
+
 def test_inversions_of_prompt_to_prompt_differ(make):
     one, two, three = (picture(make(kind, steps=4), captioned(0)) for kind in P2P)
     pairs = ((one, two), (one, three), (two, three))
