@@ -103,6 +103,7 @@ def as_table(a: str, b: str, rows: Sequence[Compared]) -> str:
     """For the terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -110,12 +111,14 @@ def as_table(a: str, b: str, rows: Sequence[Compared]) -> str:
         console = Console(highlight=False, width=WIDTH)
     with console.capture() as captured:
         for of_task in _tasks(rows):
-            title = _title(a, b, of_task)
+            title = escape(_title(a, b, of_task))
             table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
             for i, name in enumerate(HEADER):
-                table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
+                table.add_column(
+                    escape(name), justify="left" if i == 0 else "right", overflow="fold"
+                )
             for row in of_task:
-                table.add_row(*_cells(row, "\n"))
+                table.add_row(*map(escape, _cells(row, "\n")))
             console.print(table)
         for note in _notes(rows):
             console.print(note, markup=False)

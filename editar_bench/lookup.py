@@ -23,7 +23,7 @@ _REFERENCE = """
     QUALIFY row_number() OVER (PARTITION BY sample_id ORDER BY created_at DESC) = 1
 """
 _FAILED = """
-    SELECT sample_id, repeat, any_value(reason) AS reason FROM output
+    SELECT sample_id, repeat, seed, any_value(reason) AS reason FROM output
     WHERE model_key = ? AND task = ? AND dataset = ? AND dataset_fingerprint = ? AND status = 'failed'
     GROUP BY ALL ORDER BY ALL
 """
@@ -137,10 +137,15 @@ class Lookup:
 
     def _failures(self, model: ModelEntry, grouped: Mapping[str, list[dict[str, Any]]]) -> str:
         made = {(s, row["repeat"]) for s, rows in grouped.items() for row in rows}
-        wanted = {sample.id for sample in self.samples}
+        wanted = {
+            self.output_key(sample, repeat)
+            for sample in self.samples
+            for repeat in range(self.spec.repeats)
+            if (sample.id, repeat) not in made
+        }
         failed = [
             row
             for row in self.store.query(_FAILED, self._place(model))
-            if row["sample_id"] in wanted and (row["sample_id"], row["repeat"]) not in made
+            if (row["sample_id"], row["repeat"], row["seed"]) in wanted
         ]
         return f"{len(failed)} failed, first: {failed[0]['reason']}" if failed else ""

@@ -38,6 +38,8 @@ class ModelRef:
 
 def show(value: Any) -> str:
     """A setting as it is typed; text that a comma or a trim would change stands between quotes."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 2.0 and 2 are one setting, and make one model
     plain = isinstance(value, str) and value.strip() == value != "" and not set(value) & set(',"')
     return value if plain else json.dumps(value, ensure_ascii=False)
 
@@ -45,7 +47,7 @@ def show(value: Any) -> str:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or more digits or brackets than Python reads
         return text
 
 
@@ -115,6 +117,11 @@ def create_model(ref: ModelRef) -> tuple[str, Model]:
         raise BadSettings(f"Model '{ref.label}' refuses its settings: {error}.") from error
     except ModuleNotFoundError as error:
         raise UserError(missing_package(f"Model '{ref.base}'", error)) from error
+    except UserError:
+        raise
+    except Exception as error:  # of a plugin: a row that says so, and the other models go on
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"Model '{ref.label}' cannot be built ({reason}).") from error
     return _without_defaults(ref, factory).label, model
 
 

@@ -71,7 +71,7 @@ class Bars:
         from rich import progress
 
         columns = (
-            progress.TextColumn("{task.description:<44}"),
+            progress.TextColumn("{task.description:<44}", markup=False),
             progress.BarColumn(bar_width=24),
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[rate]:>9}"),

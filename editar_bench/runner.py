@@ -24,7 +24,7 @@ from editar_bench.progress import Reporter
 from editar_bench.stages.aggregate import ModelResults, TaskResults, aggregate_task
 from editar_bench.stages.generate import GenerateJob, GenerateStage, SetupFailed, Tally
 from editar_bench.stages.ready import ReadyMetrics
-from editar_bench.stages.samples import record_samples
+from editar_bench.stages.samples import record_samples, slice_lengths
 from editar_bench.stages.score import Pending, ScoreStage
 from editar_bench.store import Aggregate, RunRecord, Store
 
@@ -102,17 +102,19 @@ class _TaskDriver:
         self.sizes = sizes
         self.engine = engine
         self.metrics = ReadyMetrics(entry.metrics, plan.device, store.out)
+        self.unscored: dict[str, dict[str, str]] = {}  # model -> metric -> why it failed
 
     def run(self) -> None:
         self.store.write_metrics(self.entry.infos)
         with self.reporter.stage(f"{self.entry.title} · samples", self.entry.wanted) as advance:
             samples = record_samples(self.store, self.plan.spec.suite, self.entry, advance)
         lookup = Lookup(self.store, self.plan.spec, self.entry, samples)
+        lengths = slice_lengths(self.entry, samples)
         refusals = {model.label: self._make(lookup, model) for model in self.plan.models}
         for model in self.plan.models:
             if refusals[model.label] is None:
                 self._score(model.label, lookup.pending(model))
-        self._aggregate(lookup, refusals)
+        self._aggregate(lookup, refusals, lengths)
         self.store.publish()
 
     def _make(self, lookup: Lookup, model: ModelEntry) -> Refusal | None:
@@ -162,6 +164,7 @@ class _TaskDriver:
             ready,
         )
         failed = self._run_stage(f"score · {label}", len(items), build, batches)
+        self.unscored[label] = {self.entry.metrics[n].info.name: why for n, why in failed.items()}
         if failed:
             text = f"not everything could be scored ({_first(failed)})."
             self._say(f"{label} on {self.entry.title}: {text}", problem=True)
@@ -175,7 +178,12 @@ class _TaskDriver:
             self._say(text, problem=True)
         return metric
 
-    def _aggregate(self, lookup: Lookup, refusals: Mapping[str, Refusal | None]) -> None:
+    def _aggregate(
+        self,
+        lookup: Lookup,
+        refusals: Mapping[str, Refusal | None],
+        lengths: Mapping[str, int],
+    ) -> None:
         models = self.plan.models
         results = {m.label: lookup.results(m, refusals[m.label]) for m in models}
         rows = aggregate_task(
@@ -189,6 +197,8 @@ class _TaskDriver:
                 infos=self.entry.infos,
                 reducers=self._reducers(),
                 broken=self.metrics.broken,
+                unscored=self.unscored,
+                slice_lengths=lengths,
                 results=list(results.values()),
                 references=self._references(lookup, results),
             )

@@ -51,21 +51,23 @@ def _cell(row: Aggregate) -> str:
 def task_table(title: str, rows: Sequence[Aggregate], infos: Mapping[str, MetricInfo]) -> Table:
     """The table of one task from the aggregates of the whole split."""
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     metrics = list(dict.fromkeys(row.metric for row in rows))[:HEADLINES]
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", show_lines=False)
+    table = Table(title=escape(title), box=SIMPLE_HEAD, title_justify="left", show_lines=False)
     table.add_column("model", overflow="fold")
     table.add_column("n", justify="right")
     for name in metrics:
         info = infos[name]
         unit = f" ({info.unit})" if info.unit else ""
-        table.add_column(f"{name} {arrow(info.direction == 'higher')}{unit}", overflow="fold")
+        heading = escape(f"{name} {arrow(info.direction == 'higher')}{unit}")
+        table.add_column(heading, overflow="fold")
     for label in dict.fromkeys(row.model for row in rows):
         mine = {row.metric: row for row in rows if row.model == label}
         samples = max(row.n + row.n_undefined for row in mine.values())
         of = max(row.n_expected for row in mine.values())
-        table.add_row(label, f"{samples}/{of}", *(_cell(mine[name]) for name in metrics))
+        table.add_row(escape(label), f"{samples}/{of}", *(_cell(mine[name]) for name in metrics))
     return table
 
 

@@ -124,6 +124,10 @@ class _WithInverseDepth(Sequence[Example]):
     def __iter__(self) -> Iterator[Example]:
         return (self[i] for i in range(len(self)))
 
+    def groups(self) -> Iterator[tuple[str, list[str]]]:
+        """Category and slices of every sample, in whatever order."""
+        return self.scenes.groups()
+
 
 def spread(count: int, seen: int = SEEN_SIZE) -> list[int]:
     """The indices 0...count - 1 with those from `seen` on mixed evenly among the others, both in order."""

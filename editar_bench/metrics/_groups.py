@@ -21,7 +21,8 @@ def tag(sample_id: str) -> float:
 
 def first_pictures(rows: NDArray[Any]) -> NDArray[np.bool_]:
     """Of rows (N, 1 + K), the tag first, those of a sample's first picture: protocols of one picture read no other."""
-    return _ranks(rows[:, 0]) == 0
+    first: NDArray[np.bool_] = _ranks(rows[:, 0]) == 0
+    return first
 
 
 def whole_prompts(rows: NDArray[Any]) -> NDArray[np.bool_]:
@@ -30,7 +31,7 @@ def whole_prompts(rows: NDArray[Any]) -> NDArray[np.bool_]:
     A prompt with a picture that failed is left out, and missing from the number of samples.
     """
     ranks = _ranks(rows[:, 0])
-    wanted = (ranks < PICTURES) & np.isfinite(rows).all(1)
+    wanted: NDArray[np.bool_] = (ranks < PICTURES) & np.isfinite(rows).all(1)
     _, place, counts = np.unique(rows[wanted, 0], return_inverse=True, return_counts=True)
     wanted[wanted] = counts[place] == PICTURES
     return wanted

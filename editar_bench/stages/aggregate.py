@@ -101,6 +101,10 @@ class TaskResults:
     infos: Sequence[MetricInfo]
     reducers: Mapping[str, SetMetric]  # the set-level metrics that can be used
     broken: Mapping[str, str]  # metric -> why it could not be used
+    unscored: Mapping[
+        str, Mapping[str, str]
+    ]  # model -> metric -> why it has not scored all pictures
+    slice_lengths: Mapping[str, int]  # samples of the whole split in each slice
     results: Sequence[ModelResults]
     references: Mapping[str, ModelResults]  # floor and ceiling rows by label
 
@@ -126,8 +130,10 @@ def _number(
 ) -> Aggregate:
     estimate, undefined = _estimate(task, result, info, name, ids)
     status, reason = result.refusal or ("ok", result.remark(info))
-    if status == "ok" and estimate.n == 0 and info.name in task.broken:
-        status, reason = "failed", task.broken[info.name]
+    if status == "ok" and estimate.n == undefined == 0:
+        unscored = task.unscored.get(result.model.label, {}).get(info.name, "")
+        if why := task.broken.get(info.name) or unscored or result.failures:
+            status, reason = "failed", why
     gap, why_no_gap = EMPTY, ""
     if estimate.value is not None and info.gap != "none":
         gap, why_no_gap = _gap(task, result, info, name, ids)
@@ -143,7 +149,7 @@ def _number(
         model_key=result.model.key,
         kind=cast(Literal["measured", "reference"], result.model.kind),
         higher_is_better=info.direction == "higher",
-        n_expected=len(ids) if name else task.length,
+        n_expected=task.slice_lengths[name] if name else task.length,
         value=estimate.value,
         ci_low=estimate.low,
         ci_high=estimate.high,

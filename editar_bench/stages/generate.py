@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from editar_bench import parts, provenance, store
 from editar_bench.contracts import Context, Model, TaskModule
 from editar_bench.devices import is_out_of_memory, peak_bytes, release_memory, reset_peak
@@ -169,6 +171,10 @@ class GenerateStage:
         if len(made) != len(examples):
             raise ValueError(f"the model returned {len(made)} pictures for {len(examples)} samples")
         for example, generation in zip(examples, made, strict=True):
+            if generation.image.dtype != np.uint8:
+                raise ValueError(
+                    f"the model returned a picture of {generation.image.dtype} where uint8 was expected"
+                )
             if generation.image.shape != example.condition.shape:
                 raise ValueError(
                     f"the model returned a picture of shape {generation.image.shape} "

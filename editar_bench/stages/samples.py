@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,28 @@ class Sample:
     slices: tuple[str, ...]
 
 
+def groups_of(category: str, slices: Iterable[str]) -> tuple[str, ...]:
+    """All groups that a sample is reported in."""
+    return tuple(filter(None, dict.fromkeys((category, *slices))))
+
+
+def slice_lengths(entry: TaskEntry, samples: Sequence[Sample]) -> Counter[str]:
+    """How many samples of the whole split each slice has, whatever part of the split `samples` are.
+
+    Data that can (`groups()`) tell it without decoding pictures.
+    """
+    if len(samples) == entry.length:
+        groups = [sample.slices for sample in samples]
+    else:
+        examples = entry.module.load()
+        if hasattr(examples, "groups"):
+            groups = [groups_of(*of_sample) for of_sample in examples.groups()]
+        else:
+            every = (examples[i] for i in range(entry.length))
+            groups = [groups_of(e.category, e.slices) for e in every]
+    return Counter(name for names in groups for name in names)
+
+
 def record_samples(
     store: Store, suite: str, entry: TaskEntry, advance: Callable[[int], None]
 ) -> list[Sample]:
@@ -37,8 +60,7 @@ def record_samples(
     samples, rows = [], []
     for position in range(entry.wanted):
         example = examples[position]
-        groups = dict.fromkeys((example.category, *example.slices))
-        samples.append(Sample(id=example.id, slices=tuple(filter(None, groups))))
+        samples.append(Sample(id=example.id, slices=groups_of(example.category, example.slices)))
         if example.id not in known:
             rows.append(_row(store, suite, entry, position, example))
         advance(1)

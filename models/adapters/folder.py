@@ -99,12 +99,14 @@ class FolderOfPictures:
         height, width = example.condition.shape[:2]
         try:
             with Image.open(path) as image:
+                deep = image.mode.startswith(("I", "F"))
                 picture = image.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{path} cannot be read as a picture; write it again.") from error
-        if self.layout.strip and picture.width != picture.height:
-            right, bottom = picture.size
-            picture = picture.crop((right - width, bottom - height, right, bottom))
+        if deep:  # PIL would cut everything above 255
+            raise UserError(f"{path} has more than 8 bits a color; write it with 8.")
+        if self.layout.strip and picture.height == height and picture.width % width == 0:
+            picture = picture.crop((picture.width - width, 0, picture.width, height))
         if picture.size != (width, height):
             raise UserError(
                 f"{path} is {picture.width}×{picture.height} pixels and must be {width}×{height}, "

@@ -188,6 +188,39 @@ class Unloadable(Noisy):
         raise RuntimeError("the weights do not fit")
 
 
+class Unready(Noisy):
+    """A plugin whose constructor fails in its own way."""
+
+    name = "unready"
+
+    def __init__(self) -> None:
+        raise RuntimeError("no\nlicence file")
+
+
+class Float(Noisy):
+    """Returns pictures that are none."""
+
+    name = "float"
+
+    def picture(self, example: Example, seed: int) -> Picture:
+        return super().picture(example, seed).astype(np.float32)  # type: ignore[return-value]
+
+
+class Second(Noisy):
+    """Cannot make a second picture of a sample."""
+
+    name = "second"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: dict[str, int] = {}
+
+    def picture(self, example: Example, seed: int) -> Picture:
+        if self.first.setdefault(example.id, seed) != seed:
+            raise RuntimeError("once is enough")
+        return super().picture(example, seed)
+
+
 def corrupt(**settings: Any) -> Base:
     raise UserError("weights/corrupt.safetensors has the wrong checksum; fetch it again.")
 
@@ -275,6 +308,22 @@ class BrokenMetric(DummyError):
         raise UserError("evaluators/judge.safetensors is missing.")
 
 
+class Unscoring(DummyError):
+    """Can be set up, and breaks when it is used."""
+
+    info = MetricInfo(
+        name="unscoring",
+        protocol="dummy-v1",
+        unit="",
+        direction="lower",
+        version=1,
+        tasks=frozenset({Task.DEPTH}),
+    )
+
+    def _one(self, example: Example, image: Picture) -> Score:
+        raise NotImplementedError("no such operator")
+
+
 class Mortal:
     """A stage whose process dies at every batch."""
 
@@ -294,6 +343,9 @@ MODELS = {
     "fragile": Fragile,
     "together": Together,
     "unloadable": Unloadable,
+    "unready": Unready,
+    "float": Float,
+    "second": Second,
     "corrupt": corrupt,
     "absent": absent,
     "full-disk": FullDisk,
@@ -301,4 +353,9 @@ MODELS = {
     "dummy-shuffled": Shuffled,
 }
 TASKS = {"depth/dummy": DummyTask, "edit/dummy": DummyEdit}
-METRICS = {"dummy_error": DummyError, "dummy_brightness": DummyBrightness, "broken": BrokenMetric}
+METRICS = {
+    "dummy_error": DummyError,
+    "dummy_brightness": DummyBrightness,
+    "broken": BrokenMetric,
+    "unscoring": Unscoring,
+}

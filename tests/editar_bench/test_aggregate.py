@@ -54,7 +54,7 @@ def number(metric, model, floor, ceiling):
         TaskResults(
             run_id="r", suite="scenes", task="edge", dataset="scenes", length=len(IDS),
             samples=[Sample(id=s, slices=()) for s in IDS], infos=[metric.info],
-            reducers={metric.info.name: metric}, broken={}, results=three[:1],
+            reducers={metric.info.name: metric}, broken={}, unscored={}, slice_lengths={}, results=three[:1],
             references={r.model.label: r for r in three[1:]},
         )
     )  # fmt: skip

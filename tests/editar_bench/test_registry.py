@@ -136,6 +136,12 @@ def test_labels_sort_settings_and_leave_out_defaults(dummies: None) -> None:
     label, model = create_model(ModelRef("noisy", {"strength": 12}))
     assert label == "noisy:strength=12"
     assert model.settings == {"strength": 12}
+    assert ModelRef("m", {"a": 2.0, "b": 2.5}).label == "m:a=2,b=2.5"
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000])
+def test_values_that_json_cannot_read_are_text(dummies: None, value: str) -> None:
+    assert parse_models(f"noisy:strength={value}")[0].settings == {"strength": value}
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,13 @@ def test_slices_and_categories(run_dummies: Run, tmp_path: Path) -> None:
     assert counts == {"even": 5, "odd": 4, "seen": 7, "unseen": 2}  # s03 is odd, seen, undefined
 
 
+def test_slices_of_a_limited_run_are_partial(run_dummies: Run, tmp_path: Path) -> None:
+    summary = run_dummies("noisy", limit=2)
+    row = number(summary, "noisy", slice="seen")
+    assert (row.n, row.n_expected) == (2, 8)
+    assert set(Reader(tmp_path / "out").slices(metric="dummy_error")["status"]) == {"partial"}
+
+
 def test_the_same_run_again_makes_nothing(
     run_dummies: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +288,35 @@ def test_models_that_cannot_be_loaded_do_not_stop_the_others(run_dummies: Run) -
     assert "wrong checksum" in number(summary, "corrupt").reason
     assert number(summary, "noisy").status == "ok"
     assert len(summary.problems) == 2
+
+
+def test_plugins_that_break_in_their_own_ways_are_failed_rows(run_dummies: Run) -> None:
+    summary = run_dummies("unready,float,noisy")
+    unready, pictures = number(summary, "unready"), number(summary, "float")
+    assert unready.status == pictures.status == "failed"
+    assert "cannot be built (RuntimeError: no licence file)" in unready.reason
+    assert (
+        "10 failed, first: ValueError: the model returned a picture of float32" in pictures.reason
+    )
+    assert number(summary, "noisy").n == 9
+
+
+def test_a_metric_that_breaks_while_it_scores_is_a_failed_row(
+    run_dummies: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(d.DummyTask, "metrics", ("dummy_error", "unscoring"))
+    for _ in range(2):  # also when all pictures are there already
+        summary = run_dummies("noisy")
+        row = number(summary, "noisy", "unscoring")
+        assert (row.status, row.n) == ("failed", 0)
+        assert row.reason == "NotImplementedError: no such operator"
+        assert number(summary, "noisy").status == "ok"
+
+
+def test_failures_of_other_runs_are_not_counted(run_dummies: Run) -> None:
+    twice = number(run_dummies("second", repeats=2), "second")
+    assert twice.reason.startswith("10 failed")
+    assert number(run_dummies("second"), "second").reason == ""
 
 
 def test_a_metric_that_cannot_be_used_is_a_failed_row(

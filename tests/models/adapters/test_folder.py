@@ -49,6 +49,13 @@ def test_a_wrongly_sized_picture_is_named_with_both_sizes(folder):
         adapter(folder).generate(BATCH, [0, 0, 0])
 
 
+def test_a_picture_of_more_than_8_bits_is_refused_not_cut(folder):
+    deep = np.full((16, 16), 30000, np.uint16)
+    Image.fromarray(deep).save(folder / f"{BATCH[1].id}.png")
+    with pytest.raises(UserError, match=r"edit-1\.png has more than 8 bits"):
+        adapter(folder).generate(BATCH, [0, 0, 0])
+
+
 @pytest.mark.parametrize("cut", [0, 10, 60])
 def test_an_unreadable_picture_is_named(folder, cut):
     path = folder / f"{BATCH[1].id}.png"
