@@ -21,7 +21,7 @@ from models.editar.sampler import SamplerSettings, sample, uniforms_for
 from models.editar.transformer import Transformer, joint_dropout
 from models.training.bank import Bank
 from models.training.data import rgb
-from models.training.misreading import MISREAD, misread
+from models.training.misreading import MISREAD, OWN, misread, own_draws
 from models.training.pointing import heads_at_condition, point
 from models.training.teachers import FrozenTeacher
 from models.training.token_stream import SHARES, TokenBatch, TokenStream
@@ -63,6 +63,7 @@ class EditARRecipe:
             **self.stream.partners,
         }
         self.teacher = teacher.to(device) if teacher else None
+        self.reads_own = False
 
     def build(self) -> nn.Module:
         """A fresh transformer that looks at the condition, with the alignment convolution if there is a teacher."""
@@ -82,15 +83,23 @@ class EditARRecipe:
         if self.teacher is not None:
             with torch.no_grad():
                 patches = self.teacher(rgb(self.stream.train, batch.rows).to(self.device))
+        text = self.stream.text.encode(batch.texts)
+        read_BM = misread(batch.target_BM, self.config.vocab_size, generator)
+        if self.reads_own:
+            with torch.no_grad():
+                logits_BMV, _ = module.forward_train(
+                    text, batch.condition_BN, read_BM, drop_text, drop_image
+                )
+            read_BM = own_draws(read_BM, logits_BMV, generator)
         loss, entropy, distance = editar_loss(
             module,
-            self.stream.text.encode(batch.texts),
+            text,
             batch.condition_BN,
             batch.target_BM,
             drop_text,
             drop_image,
             patches,
-            misread(batch.target_BM, self.config.vocab_size, generator),
+            read_BM,
         )
         parts = {"entropy": float(entropy.detach())}
         if patches is not None:
@@ -118,7 +127,8 @@ class EditARRecipe:
         return self.stream.sheet(generate)
 
     def load(self, module: Transformer, folder: Path) -> None:
-        """Continue from shipped weights; the alignment starts afresh."""
+        """Continue from shipped weights; the alignment starts afresh, and the model's own draws are read too."""
+        self.reads_own, self.settings["own_draws"] = True, OWN
         config = json.loads((folder / "config.json").read_text())["transformer"]
         shipped = load_transformer(folder / "transformer.safetensors", config)
         fresh = {k: v for k, v in module.state_dict().items() if k.startswith("alignment.")}

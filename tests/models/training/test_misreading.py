@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from models.editar.config import TransformerConfig
 from models.editar.objective import editar_loss
 from models.editar.transformer import Transformer
-from models.training.misreading import MISREAD, misread
+from models.training.misreading import MISREAD, OWN, misread, own_draws
 
 
 def test_the_share_is_right_on_average_and_differs_between_samples() -> None:
@@ -29,6 +29,19 @@ def test_wrong_codes_are_any_of_the_codebook_and_draws_repeat() -> None:
     changed = made[0][made[0] != codes]
     assert set(changed.tolist()) == set(range(16))
     assert made[0].dtype == torch.int64
+
+
+def test_own_draws_follow_the_logits_and_their_share_runs_from_none_to_all() -> None:
+    codes = torch.zeros(2000, 64, dtype=torch.int64)
+    logits = torch.full((2000, 64, 8), -torch.inf)
+    logits[..., 3], logits[..., 5] = 0.0, float(torch.log(torch.tensor(3.0)))
+    made = own_draws(codes, logits, torch.Generator().manual_seed(0))
+    assert set(made.unique().tolist()) == {0, 3, 5}
+    shares = (made != 0).float().mean(1)
+    assert float(shares.mean()) == pytest.approx(OWN, abs=0.02)
+    assert float(shares.quantile(0.1)) == pytest.approx(0.1, abs=0.03)
+    assert float(shares.quantile(0.9)) == pytest.approx(0.9, abs=0.03)
+    assert float((made == 5).sum() / (made != 0).sum()) == pytest.approx(0.75, abs=0.01)
 
 
 def test_only_what_is_read_changes() -> None:

@@ -59,6 +59,29 @@ def test_no_distillation_and_one_task_alone(bank, weights):
     assert set(parts) == {"entropy"}
 
 
+def test_a_continuation_reads_its_own_draws(bank, weights, tmp_path, monkeypatch):
+    config = replace(
+        EDITAR, dim=32, n_layer=1, n_head=4, vocab_size=32, cls_token_num=40, caption_dim=32
+    )
+    recipe = EditARRecipe(config, bank, bank, weights, None, batch_size=32)
+    module, read = recipe.build(), []
+    forward = module.forward_train
+    monkeypatch.setattr(module, "forward_train", lambda *a: read.append(a[2]) or forward(*a))
+
+    def wrong():
+        """The share of codes that the last pass, which is trained, reads wrong."""
+        recipe.loss(module, Clock(), torch.Generator().manual_seed(0))
+        target = recipe.stream.batch(32, torch.Generator().manual_seed(0)).target_BM
+        return float((read[-1] != target).float().mean())
+
+    assert wrong() == pytest.approx(0.1, abs=0.04) and len(read) == 1
+    recipe.export(module, tmp_path)
+    recipe.load(module, tmp_path)
+    assert recipe.settings["own_draws"] == 0.5
+    # An untrained model draws any of 32 codes: half of what is left right by the other rule is wrong too.
+    assert wrong() == pytest.approx(0.1 + 0.9 * 0.5, abs=0.1) and len(read) == 3
+
+
 def test_every_ablation_can_be_trained_and_run():
     assert set(ABLATIONS) <= set(_RECIPES) & set(MODELS)
 
