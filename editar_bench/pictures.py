@@ -6,11 +6,14 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
+
+PICTURES = "pictures"  # the folder in a results folder
 
 
 def picture_hash(picture: Picture) -> str:
@@ -48,14 +51,24 @@ def write_picture(folder: Path, picture: Picture) -> str:
 
 def read_picture(folder: Path, name: str) -> Picture:
     """Read a stored picture back as (H, W, 3) uint8."""
+    path = picture_path(folder, name)
+    return decode_picture(path, str(path))
+
+
+def decode_picture(file: Path | BinaryIO, where: str) -> Picture:
+    """A stored picture as (H, W, 3) uint8.
+
+    Args:
+        file: where it is read from.
+        where: what to call that in a message.
+    """
     from PIL import Image
 
-    path = picture_path(folder, name)
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
     except (OSError, SyntaxError) as error:
         raise UserError(
-            f"The stored picture {path} is missing or damaged; remove it and run the same command "
+            f"The stored picture {where} is missing or damaged; remove it and run the same command "
             "with another --out, or delete the store to make everything again."
         ) from error

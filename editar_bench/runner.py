@@ -17,6 +17,7 @@ from editar_bench import provenance
 from editar_bench.batch_sizes import BatchSizes
 from editar_bench.contracts import Metric, SetMetric
 from editar_bench.engines import Engine, make_engine
+from editar_bench.exchange import Exchange
 from editar_bench.lookup import Lookup
 from editar_bench.model_names import parse_label
 from editar_bench.plan import ModelEntry, Plan, TaskEntry, build_models
@@ -47,8 +48,9 @@ def run(plan: Plan, out: Path, reporter: Reporter) -> Summary:
     Raises:
         UserError: the store cannot be used, or the disk is full; what was done is kept.
     """
-    with Store.open(out) as store:
-        spec = plan.spec
+    spec = plan.spec
+    exchange = Exchange(spec.parts)
+    with Store.open(out, exchange) as store:
         record = RunRecord(
             suite=spec.suite,
             dataset=", ".join(spec.datasets),
@@ -60,7 +62,7 @@ def run(plan: Plan, out: Path, reporter: Reporter) -> Summary:
             reporter.note(remark)
         sizes = BatchSizes(plan.device, spec.batch_size)
         try:
-            engine = make_engine(spec.engine, out, plan.device)
+            engine = make_engine(spec.engine, out, plan.device, shared=not spec.parts)
             for entry in plan.tasks:
                 _TaskDriver(store, plan, entry, reporter, summary, sizes, engine).run()
         except BaseException as error:
@@ -101,7 +103,7 @@ class _TaskDriver:
         self.summary = summary
         self.sizes = sizes
         self.engine = engine
-        self.metrics = ReadyMetrics(entry.metrics, plan.device, store.out)
+        self.metrics = ReadyMetrics(entry.metrics, plan.device, store.out, store.exchange)
         self.unscored: dict[str, dict[str, str]] = {}  # model -> metric -> why it failed
 
     def run(self) -> None:
@@ -143,6 +145,7 @@ class _TaskDriver:
             label=model.label,
             model_key=model.key,
             device=self.plan.device,
+            exchange=self.store.exchange,
         )
         build = partial(GenerateStage, job, self.entry.module, model.model)
         failed = self._run_stage(f"generate · {model.label}", count, build, todo)
@@ -162,6 +165,7 @@ class _TaskDriver:
             self.entry.module,
             self.metrics,
             ready,
+            self.store.exchange,
         )
         failed = self._run_stage(f"score · {label}", len(items), build, batches)
         self.unscored[label] = {self.entry.metrics[n].info.name: why for n, why in failed.items()}

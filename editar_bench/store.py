@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from editar_bench import migrations, parts, schema
 from editar_bench.contracts import MetricInfo
 from editar_bench.errors import UserError
+from editar_bench.exchange import HERE, Exchange
 from editar_bench.locking import WORKING, database_errors, open_working, take_lock
 from editar_bench.parts import disk_errors, model_key, model_label, output_id, write_part
 from editar_bench.reader import PUBLISHED, Reader
@@ -59,15 +60,22 @@ __all__ = [
 class Store:
     """The driver's side of a results folder. Made by `Store.open`; a context manager."""
 
-    def __init__(self, out: Path, lock: BaseFileLock, connection: DuckDBPyConnection) -> None:
+    def __init__(
+        self, out: Path, lock: BaseFileLock, connection: DuckDBPyConnection, exchange: Exchange
+    ) -> None:
         """Use `Store.open`."""
         self.out = out
+        self.exchange = exchange
         self._lock = lock
         self._connection = connection
 
     @classmethod
-    def open(cls, out: Path) -> Self:
+    def open(cls, out: Path, exchange: Exchange = HERE) -> Self:
         """Take the lock of `out`, make the working copy, and ingest what a killed run left.
+
+        Args:
+            out: the results folder.
+            exchange: where workers leave their parts.
 
         Raises:
             UserError: another run holds the lock, or the file is newer or no results store.
@@ -80,7 +88,7 @@ class Store:
                 if (out / PUBLISHED).exists():
                     shutil.copyfile(out / PUBLISHED, out / WORKING)
             connection = open_working(out)
-            store = cls(out, lock, connection)
+            store = cls(out, lock, connection, exchange)
             with database_errors(out / PUBLISHED):
                 migrations.prepare(connection, str(out / PUBLISHED))
             store.ingest()
@@ -142,6 +150,7 @@ class Store:
         """Take in all parts not yet in the working copy; returns how many."""
         import duckdb
 
+        self.exchange.collect(self.out)
         count = 0
         for table in schema.TABLES:
             done = {

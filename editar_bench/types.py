@@ -104,5 +104,6 @@ class RunSpec:
     seed: int = 0
     repeats: int = 1
     engine: str = "local"
+    parts: str = ""  # where workers leave pictures and parts; empty: the results folder
     device: str = "auto"
     batch_size: int | None = None  # None: the model's own preference

@@ -37,6 +37,13 @@ def run(
             "`ray start` names, else one of this machine's cores and GPUs)."
         ),
     ] = "local",
+    parts: Annotated[
+        str,
+        typer.Option(
+            help="Where workers leave pictures and parts, if not in --out: an address that all machines reach, "
+            "s3://bucket/run or any other of fsspec; one a results folder."
+        ),
+    ] = "",
     device: options.Device = "auto",
     batch_size: options.BatchSize = "auto",
     out: options.Out = options.DEFAULT_OUT,
@@ -58,10 +65,12 @@ def run(
     from editar_bench.commands.running import carry_out
     from editar_bench.devices import resolve_device
     from editar_bench.engines import check_engine
+    from editar_bench.exchange import Exchange
     from editar_bench.types import RunSpec
 
     provenance.check_rooms()
     check_engine(engine, device)
+    Exchange(parts).check()
     chosen = suites.choose_suite(suite, dataset)
     tasks = suites.choose_tasks(task, chosen.datasets)
     size = options.read_batch_size(batch_size)
@@ -75,6 +84,7 @@ def run(
         seed=seed,
         repeats=repeats,
         engine=engine,
+        parts=parts,
         device=device,
         batch_size=size,
     )

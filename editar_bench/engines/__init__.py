@@ -36,18 +36,19 @@ def check_engine(name: str, device: str) -> None:
         )
 
 
-def make_engine(name: str, out: Path, device: str) -> Engine:
+def make_engine(name: str, out: Path, device: str, *, shared: bool = True) -> Engine:
     """The engine of a run.
 
     Args:
         name: one of `ENGINES`.
-        out: the results folder, which every worker must see.
+        out: the results folder.
         device: what the stages work on.
+        shared: every worker must see that folder.
     """
     if name == "ray":
         from editar_bench.engines.ray import RayEngine
 
-        return RayEngine(out, device)
+        return RayEngine(out, device, shared=shared)
     from editar_bench.engines.local import LocalEngine
 
     return LocalEngine()

@@ -35,11 +35,13 @@ class RayEngine:
     Args:
         out: the results folder.
         device: what the stages work on; with CUDA each worker has a GPU of its own.
+        shared: every worker must see the results folder.
     """
 
-    def __init__(self, out: Path, device: str) -> None:
+    def __init__(self, out: Path, device: str, *, shared: bool = True) -> None:
         self.out = out
         self.device = device
+        self.shared = shared
 
     def map(self, stage: Callable[[], Callable[[B], R]], batches: Iterable[B]) -> Iterator[R]:
         """Yield the stage's answer to each batch as soon as it is there.
@@ -65,7 +67,7 @@ class RayEngine:
                 f"this cannot be sent to Ray's workers ({error}); use --engine local for it."
             ) from error
         share, count = self._share()
-        place = Place.of_driver(self.out, share.get("num_cpus"))
+        place = Place.of_driver(self.out if self.shared else None, share.get("num_cpus"))
         data = ray.data.from_items(todo, override_num_blocks=len(todo))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # pyproject.toml says until when
@@ -155,22 +157,22 @@ class Place:
     """Where the driver is, so that a worker's paths and variables mean the same."""
 
     folder: Path  # that the command was started in
-    witness: Path  # a file that only this run's results folder has
+    witness: Path | None  # a file that only this run's results folder has, where that must be seen
     variables: dict[str, str]
     imports: tuple[str, ...]  # the folders that modules come from
 
     @classmethod
-    def of_driver(cls, out: Path, threads: int | None) -> Place:
+    def of_driver(cls, out: Path | None, threads: int | None) -> Place:
         """The place of this process.
 
         Args:
-            out: the results folder of a run that has begun.
+            out: the results folder of a run that has begun; None where workers need not see it.
             threads: of a worker; None leaves them to Ray.
         """
         variables = {name: os.environ[name] for name in CARRIED if name in os.environ}
         if threads is not None:
             variables["OMP_NUM_THREADS"] = str(threads)
-        witness = parts.list_parts(out, "run")[-1].resolve()
+        witness = parts.list_parts(out, "run")[-1].resolve() if out else None
         folder = Path.cwd()
         imports = tuple(str(folder / path) for path in sys.path)
         return cls(folder=folder, witness=witness, variables=variables, imports=imports)
@@ -182,10 +184,10 @@ class Place:
             UserError: a folder is not on this machine.
         """
         for path in (self.witness, self.folder):
-            if not path.exists():
+            if path is not None and not path.exists():
                 raise UserError(
                     f"A Ray worker on {platform.node()} does not see {path}; all machines of the cluster need the "
-                    "folder of the results and the one that the command is started in, at the same path."
+                    "folder of the results (or --parts) and the one that the command is started in, at the same path."
                 )
         os.environ.update(self.variables)
         os.chdir(self.folder)

@@ -14,11 +14,10 @@ from editar_bench import parts, provenance, store
 from editar_bench.contracts import Context, Model, TaskModule
 from editar_bench.devices import is_out_of_memory, peak_bytes, release_memory, reset_peak
 from editar_bench.errors import UserError, missing_package
-from editar_bench.pictures import picture_path, write_picture
+from editar_bench.exchange import HERE, Exchange
+from editar_bench.pictures import PICTURES, picture_path, write_picture
 from editar_bench.seeds import seed_of
 from editar_bench.types import Example, Generation
-
-PICTURES = "pictures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +32,7 @@ class GenerateJob:
     label: str
     model_key: str
     device: str
+    exchange: Exchange = HERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +97,7 @@ class GenerateStage:
 
     def __init__(self, job: GenerateJob, task: TaskModule, model: Model) -> None:
         self.job = job
+        self.room = job.exchange.room(job.out)
         self.task = task
         self.model = model
         self.examples = task.load()
@@ -119,7 +120,8 @@ class GenerateStage:
             for index, result in made.items()
             if index in batch.wanted
         ]
-        parts.write_part(self.job.out, "output", rows)
+        parts.write_part(self.room, "output", rows)
+        self.job.exchange.send(self.room)
         reasons = {row["sample_id"]: row["reason"] for row in rows if row["status"] == "failed"}
         remark = ""
         if self.most != before:
@@ -228,12 +230,12 @@ class GenerateStage:
         return row
 
     def _store(self, generation: Generation) -> dict[str, Any]:
-        folder = self.job.out / PICTURES
+        folder = self.room / PICTURES
         with parts.disk_errors(folder):
             name = write_picture(folder, generation.image)
         return {
             "picture_hash": name,
-            "path": picture_path(folder, name).relative_to(self.job.out).as_posix(),
+            "path": picture_path(folder, name).relative_to(self.room).as_posix(),
             "seconds": generation.seconds,
             "peak_memory_bytes": generation.peak_memory_bytes,
         }

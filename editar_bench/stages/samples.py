@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from editar_bench import parts
-from editar_bench.pictures import picture_path, write_picture
+from editar_bench.pictures import PICTURES, picture_path, write_picture
 from editar_bench.plan import TaskEntry
-from editar_bench.stages.generate import PICTURES
 from editar_bench.store import Store
 from editar_bench.types import Example, Picture
 

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from editar_bench import parts
 from editar_bench.contracts import Metric, SampleMetric, SetMetric, TaskModule
-from editar_bench.pictures import read_picture
-from editar_bench.stages.generate import PICTURES, Tally, is_fatal, one_line
+from editar_bench.exchange import HERE, Exchange
+from editar_bench.stages.generate import Tally, is_fatal, one_line
 from editar_bench.stages.ready import ReadyMetrics
 from editar_bench.types import Example, Picture
 
@@ -38,6 +38,7 @@ class ScoreStage:
         task: whose pictures are scored.
         metrics: of the task.
         names: of those that score; one that cannot be set up in this process is reported with every batch.
+        exchange: where pictures come from and rows go to.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class ScoreStage:
         task: TaskModule,
         metrics: ReadyMetrics,
         names: Iterable[str],
+        exchange: Exchange = HERE,
     ) -> None:
-        self.out = out
+        self.exchange = exchange
+        self.room = exchange.room(out)
         self.run_id = run_id
         self.examples = task.load()
         self.metrics: dict[str, Metric] = {}
@@ -66,7 +69,7 @@ class ScoreStage:
     def read(self, batch: Sequence[Pending]) -> Read:
         """The samples and the stored pictures."""
         examples = [self.examples[item.index] for item in batch]
-        images = [read_picture(self.out / PICTURES, item.picture_hash) for item in batch]
+        images = [self.exchange.picture(self.room, item.picture_hash) for item in batch]
         return examples, images
 
     def work(self, batch: Sequence[Pending], read: Read) -> Tally:
@@ -89,8 +92,9 @@ class ScoreStage:
                 reasons[name] = one_line(error)
                 continue
             (observations if metric.info.set_level else scores).extend(rows)
-        parts.write_part(self.out, "score", scores)
-        parts.write_part(self.out, "observation", observations)
+        parts.write_part(self.room, "score", scores)
+        parts.write_part(self.room, "observation", observations)
+        self.exchange.send(self.room)
         return Tally(done=len(batch), failed=len(reasons), reasons=reasons)
 
     def _rows(

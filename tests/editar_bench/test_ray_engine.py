@@ -110,6 +110,20 @@ def test_everything_is_as_with_the_local_engine_though_a_worker_dies(
     assert remote.problems == [p.replace("fragile", model) for p in local.problems]
 
 
+def test_workers_that_do_not_see_the_results_folder_leave_everything_at_an_address(
+    two_workers: None, dummies: None, tmp_path: Path
+) -> None:
+    url = f"file://{tmp_path / 'bucket'}"
+    local = conftest.run_models(tmp_path / "here", "fragile", batch_size=5)
+    remote = conftest.run_models(
+        tmp_path / "there", "fragile", batch_size=5, engine="ray", parts=url
+    )
+    assert numbers(local, "fragile") == numbers(remote, "fragile")
+    assert made(tmp_path / "here") == made(tmp_path / "there")
+    assert len(list((tmp_path / "bucket" / "parts" / "output").iterdir())) == 2
+    assert Place.of_driver(None, 1).witness is None
+
+
 class Stopping(Silent):
     """Ctrl-C when the first pictures are there."""
 
