@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from editar_bench import registry
-from editar_bench.cli import app
+from editar_bench import provenance, registry
+from editar_bench.cli import Checked, app
+from editar_bench.errors import UserError
 from tests.editar_bench import dummies as d
 
 HEAVY = ("torch", "pandas", "duckdb", "numpy", "pyarrow", "transformers", "rich", "pydantic")
@@ -62,6 +63,20 @@ def test_every_command_teaches(command: str) -> None:
     code, out, _ = call(command, "--help")
     assert code == 0
     assert f"editar-bench {command}" in out
+
+
+def test_commands_refuse_foreign_rooms_and_their_help_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def foreign() -> None:
+        raise UserError("'models' is imported from elsewhere")
+
+    monkeypatch.setattr(provenance, "check_rooms", foreign)
+    code, text, err = call("ls", "tasks")
+    assert code == 2 and "imported from elsewhere" in err and not text
+    assert call("ls", "--help")[0] == 0
+    # `doctor` says it among other things.
+    assert {c.name for c in app.registered_commands if c.cls is not Checked} == {"doctor"}
 
 
 def test_version() -> None:
