@@ -511,13 +511,19 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_published_file(
         store.write_aggregates([NUMBER])
         store.publish()
         store.write_aggregates([replace(NUMBER, model="n")])
-        with monkeypatch.context() as patch, pytest.raises(UserError, match="No space left"):
+        words = "No space left on device.; .* free some space"
+        with monkeypatch.context() as patch, pytest.raises(UserError, match=words):
             patch.setattr(shutil, "copyfile", full)
             store.publish()
         assert list(Reader(tmp_path).leaderboard()["model"]) == ["m"]
         store.publish()
     assert list(Reader(tmp_path).leaderboard()["model"]) == ["m", "n"]
     assert [path.name for path in tmp_path.glob(".results*")] == []
+
+
+def test_space_is_spoken_of_only_when_it_is_lacking(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="File name too long.; .* mend this and run"):
+        Store.open(tmp_path / ("x" * 300))
 
 
 class FullDisk:
