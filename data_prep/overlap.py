@@ -183,13 +183,14 @@ def bit_count(values: NDArray[np.uint64]) -> NDArray[np.uint8]:
 
 
 def _jobs(place: Path) -> list[Job]:
-    shards = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
+    found = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
+    shards = [path for path in found if path.is_file()]  # opening a pipe would never end
     if shards:
         return [(shard, group, ()) for shard in shards for group in range(_groups(shard))]
     files = sorted(
         path.relative_to(place).as_posix()
         for path in place.rglob("*")
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in SUFFIXES and path.is_file()
     )
     return [(place, i, tuple(files[i : i + _CHUNK])) for i in range(0, len(files), _CHUNK)]
 

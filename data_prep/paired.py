@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,11 +112,26 @@ class PairedExamples(Sequence[Example]):
     Args:
         path: the file.
         command: what makes it anew, for error messages.
+
+    Raises:
+        UserError: it cannot be read, or lacks a column.
     """
+
+    columns: ClassVar[Sequence[str]] = (
+        *TEXT,
+        *PICTURES,
+        "slices",
+    )  # without these no sample is whole
 
     def __init__(self, path: Path, command: str) -> None:
         self.path = path
         self._rows = RowGroups(path, command)
+        lacking = [name for name in self.columns if name not in self._rows.features]
+        if lacking:
+            raise UserError(
+                f"The data file {path} has no column {', '.join(lacking)}; delete it and run "
+                f"`{command}`."
+            )
         self.maps = [name for name in _image_columns(self._rows.features) if name not in PICTURES]
 
     def __len__(self) -> int:

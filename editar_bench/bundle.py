@@ -97,15 +97,26 @@ def _add(tar: tarfile.TarFile, name: str, content: Any, size: int) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    file = _file(path)
     try:
-        with tarfile.open(path, "r:") as tar:  # never compressed, so that it cannot swell
+        # Never compressed, so that it cannot swell.
+        with file, tarfile.open(fileobj=file, mode="r:") as tar:
             yield tar
-    except FileNotFoundError as error:
-        raise UserError(f"There is no bundle {path}; give the path of the copied file.") from error
     except (tarfile.TarError, EOFError) as error:
         raise UserError(
             f"{path} cannot be read as a bundle ({error}); copy it again from the machine where "
             "`editar-bench prepare --bundle` wrote it."
+        ) from error
+
+
+def _file(path: Path) -> IO[bytes]:
+    try:
+        if not path.is_file():  # opening a pipe would never end
+            raise UserError(f"There is no bundle {path}; give the path of the copied file.")
+        return path.open("rb")
+    except OSError as error:
+        raise UserError(
+            f"The bundle {path} cannot be opened ({error.strerror}); give the path of the copied file."
         ) from error
 
 
@@ -117,7 +128,7 @@ def _checksums(tar: tarfile.TarFile, path: Path, suite: str) -> dict[str, str]:
         index: dict[str, Any] = json.loads(_content(tar, member))
         sums = {str(name): str(total) for name, total in index["sha256"].items()}
         made_for = str(index["suite"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"The list {INDEX} of {path} cannot be read; copy it again.") from error
     if made_for != suite:
         raise UserError(f"{path} was made for the suite '{made_for}', not '{suite}'; name --suite.")

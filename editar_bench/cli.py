@@ -48,6 +48,9 @@ _MENDABLE = {
     errno.EPERM: "a file or folder may not be used",
     errno.ENOTDIR: "a file is where a folder should be",
     errno.EISDIR: "a folder is where a file should be",
+    errno.ENOENT: "a file or folder is not there",
+    errno.ENAMETOOLONG: "a name is too long for this machine",
+    errno.ELOOP: "a link leads back to itself",
 }
 
 
@@ -84,6 +87,17 @@ class Commands(typer.core.TyperGroup):
             raise SystemExit(2) from error
 
 
+class Checked(typer.core.TyperCommand):
+    """A command that imports other rooms, and first makes sure that these are ours; its help needs none of them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Check, then run."""
+        from editar_bench import provenance
+
+        provenance.check_rooms()
+        return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="editar-bench",
     cls=Commands,
@@ -115,21 +129,22 @@ def root(
     """Options of the command itself; the help text stands in HELP."""
 
 
-app.command("run")(run.run)
-app.command("ls")(ls.ls)
-app.command("prepare")(prepare.prepare)
-app.command("score")(score.score)
-app.command("judge")(judge.judge)
-app.command("overlap")(overlap.overlap)
-app.command("compare")(compare.compare)
-app.command("report")(report.report)
-app.command("leaderboard")(leaderboard.leaderboard)
+app.command("run", cls=Checked)(run.run)
+app.command("ls", cls=Checked)(ls.ls)
+app.command("prepare", cls=Checked)(prepare.prepare)
+app.command("score", cls=Checked)(score.score)
+app.command("judge", cls=Checked)(judge.judge)
+app.command("overlap", cls=Checked)(overlap.overlap)
+app.command("compare", cls=Checked)(compare.compare)
+app.command("report", cls=Checked)(report.report)
+app.command("leaderboard", cls=Checked)(leaderboard.leaderboard)
 app.command(
     "train",
+    cls=Checked,
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(train.train)
-app.command("doctor")(doctor.doctor)
+app.command("doctor")(doctor.doctor)  # it makes the same check, and goes on
 
 
 def main() -> None:

@@ -154,8 +154,7 @@ def _rows(
     """The leaderboard's rows of a model by suite, task, data set, metric and protocol."""
     records = reader.frame(_ROWS, [model]).to_dict("records")
     if not records:
-        known = set(reader.leaderboard(kind=("measured", "reference"))["model"])
-        raise UserError(f"{reader.out} has no results of '{model}'; {near_matches(model, known)}")
+        raise UserError(_nothing_of(reader, model))
     for column, name, wanted in (("task", "task", tasks), ("dataset", "data set", datasets)):
         have = {record[column] for record in records}
         for value in wanted:
@@ -172,6 +171,22 @@ def _rows(
         and (not datasets or record["dataset"] in datasets)
         and record["metric"] not in costs
     }
+
+
+def _nothing_of(reader: Reader, model: str) -> str:
+    """Why there is nothing to compare: the model is unknown, or nothing of it has a value."""
+    rows = reader.leaderboard(kind=("measured", "reference"))
+    known = set(rows["model"])
+    if model not in known:
+        return f"{reader.out} has no results of '{model}'; {near_matches(model, known)}"
+    own = rows[rows["model"] == model].to_dict("records")
+    reasons = dict.fromkeys(
+        f"{row['task']}: {(row['reason'] or row['status']).rstrip('.')}" for row in own
+    )
+    return (
+        f"No row of '{model}' in {reader.out} holds a value ({'; '.join(reasons)}); name another "
+        "model, or mend that and run it again."
+    )
 
 
 def _check(shared: Sequence[tuple[str, ...]], a: str, b: str, metrics: Sequence[str]) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from editar_bench.errors import UserError
-from editar_bench.parts import PARTS, disk_errors
-from editar_bench.reader import PUBLISHED
+from editar_bench.parts import disk_errors
+from editar_bench.reader import PUBLISHED, database_errors
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -37,29 +35,9 @@ def take_lock(out: Path) -> BaseFileLock:
     return lock
 
 
-@contextmanager
-def database_errors(path: Path) -> Iterator[None]:
-    """Turn what DuckDB says of a full disk into one sentence; the parts still have everything."""
-    import duckdb
-
-    try:
-        yield
-    except duckdb.Error as error:
-        raise UserError(
-            f"cannot write {path} ({str(error).splitlines()[0]}); what was stored before is kept, "
-            "free some space and run the same command again."
-        ) from error
-
-
 def open_working(out: Path) -> DuckDBPyConnection:
     """A connection to the working copy in `out`."""
     import duckdb
 
-    try:
+    with database_errors(out / PUBLISHED):
         return duckdb.connect(str(out / WORKING))
-    except duckdb.Error as error:
-        raise UserError(
-            f"{out / PUBLISHED} cannot be opened as a results store ({str(error).splitlines()[0]}); "
-            "free some space if the disk is full, or else move it away, and the next run rebuilds "
-            f"it from {out / PARTS}."
-        ) from error

@@ -48,7 +48,9 @@ def stored_version(connection: DuckDBPyConnection) -> int | None:
     """The schema version of the current database; None when it is not a results store."""
     if "schema_version" not in _tables_in(connection):
         return None
-    row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+    row = connection.execute(
+        "SELECT max(TRY_CAST(version AS BIGINT)) FROM schema_version"
+    ).fetchone()
     return None if row is None or row[0] is None else int(row[0])
 
 
@@ -61,7 +63,7 @@ def prepare(
     """Make an empty database a store, or bring an older store to version `target`.
 
     Raises:
-        UserError: the store was written by a newer version, or is some other database.
+        UserError: the store was written by a newer version or by none at all, or is some other database.
     """
     version = stored_version(connection)
     if version is None:
@@ -71,7 +73,7 @@ def prepare(
         for statement in (*_BOOKKEEPING, *map(_create_table, TABLES)):
             connection.execute(statement)
         connection.execute("INSERT INTO schema_version VALUES (?)", [version])
-    refuse_newer(version, where, target)
+    refuse_unknown(version, where, target, migrations)
     for step in range(version, target):
         connection.execute("BEGIN")
         for statement in migrations[step]:
@@ -82,10 +84,20 @@ def prepare(
         connection.execute(view)
 
 
-def refuse_newer(version: int, where: str, target: int = SCHEMA_VERSION) -> None:
-    """Raise a UserError when a store is newer than this code."""
+def refuse_unknown(
+    version: int,
+    where: str,
+    target: int = SCHEMA_VERSION,
+    migrations: Mapping[int, tuple[str, ...]] = MIGRATIONS,
+) -> None:
+    """Raise a UserError when a store is newer than this code, or of a version that no code ever wrote."""
     if version > target:
         raise UserError(
             f"{where} was written by a newer editar-bench (results version {version}, this one "
             f"reads up to {target}); upgrade editar-bench or choose another --out."
+        )
+    if any(step not in migrations for step in range(version, target)):
+        raise UserError(
+            f"{where} says that it is of results version {version}, which no editar-bench wrote; "
+            "move it away, and the next run rebuilds it from the parts beside it."
         )

@@ -7,6 +7,7 @@ pictures.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -35,9 +36,10 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise UserError(
             f"cannot write {path} ({error.strerror or error}); what was stored before is kept, "
-            "free some space or mend the rights and run the same command again."
+            f"{'free some space' if full else 'mend this'} and run the same command again."
         ) from error
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,32 @@ _VIEW_QUERIES: Final = {
     view: f"SELECT * FROM {view} WHERE {_WHERE} ORDER BY ALL"
     for view in ("leaderboard", "leaderboard_runs", "leaderboard_slices", "leaderboard_best")
 }
+
+
+@contextmanager
+def database_errors(path: Path) -> Iterator[None]:
+    """Turn what DuckDB says of a full disk or a damaged store into one sentence; the parts still have everything."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        said = str(error).splitlines()[0]
+        if speaks_of_space(error):
+            raise UserError(
+                f"cannot write {path} ({said}); what was stored before is kept, free some space and "
+                "run the same command again."
+            ) from error
+        raise UserError(
+            f"{path} cannot be read as a results store ({said}); move it away, and the next run "
+            "rebuilds it from the parts beside it."
+        ) from error
+
+
+def speaks_of_space(error: Exception) -> bool:
+    """Whether DuckDB, which has no error of its own for it, says that the disk or the memory is full."""
+    text = str(error).lower()
+    return any(words in text for words in ("no space left", "quota exceeded", "out of memory"))
 
 
 class Reader:
@@ -59,7 +86,7 @@ class Reader:
 
     def frame(self, sql: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
         """The result of a constant query as a data frame."""
-        with self._mutex:
+        with self._mutex, database_errors(self.out / PUBLISHED):
             return self._current().execute(sql, list(parameters)).df()
 
     def leaderboard(self, **filters: str | Sequence[str]) -> pd.DataFrame:
@@ -115,7 +142,7 @@ class Reader:
 
     def votes(self) -> pd.DataFrame:
         """All votes: those in the store and those in parts that no run has ingested yet."""
-        with self._mutex:
+        with self._mutex, database_errors(self.out / PUBLISHED):
             connection = self._current()
             done = connection.execute(
                 "SELECT part FROM ingested_part WHERE table_name = 'vote'"
@@ -175,19 +202,13 @@ def _attach(path: Path) -> DuckDBPyConnection:
         version = migrations.stored_version(connection)
         if version is None:
             raise UserError(f"{path} is not a results store; choose another --out.")
-        migrations.refuse_newer(version, str(path))
+        migrations.refuse_unknown(version, str(path))
         if version < migrations.SCHEMA_VERSION:
             raise UserError(
                 f"{path} was written by an older editar-bench (results version {version}, this one "
                 f"reads {migrations.SCHEMA_VERSION}); `editar-bench run` brings it up to date."
             )
-    except duckdb.Error as error:
-        connection.close()
-        raise UserError(
-            f"{path} cannot be read as a results store ({str(error).splitlines()[0]}); move it "
-            "away, and the next run rebuilds it from the parts beside it."
-        ) from error
-    except UserError:
+    except BaseException:
         connection.close()
         raise
     return connection

@@ -32,9 +32,9 @@ from editar_bench import migrations, parts, schema
 from editar_bench.contracts import MetricInfo
 from editar_bench.errors import UserError
 from editar_bench.exchange import HERE, Exchange
-from editar_bench.locking import WORKING, database_errors, open_working, take_lock
+from editar_bench.locking import WORKING, open_working, take_lock
 from editar_bench.parts import disk_errors, model_key, model_label, output_id, write_part
-from editar_bench.reader import PUBLISHED, Reader
+from editar_bench.reader import PUBLISHED, Reader, database_errors, speaks_of_space
 from editar_bench.records import Aggregate, OutputKey, RunRecord, ScoreKey, metric_row, now
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Store:
             exchange: where workers leave their parts.
 
         Raises:
-            UserError: another run holds the lock, or the file is newer or no results store.
+            UserError: another run holds the lock, or the file is newer, damaged or no results store.
         """
         lock = take_lock(out)
         try:
@@ -88,13 +88,17 @@ class Store:
                 if (out / PUBLISHED).exists():
                     shutil.copyfile(out / PUBLISHED, out / WORKING)
             connection = open_working(out)
-            store = cls(out, lock, connection, exchange)
+        except BaseException:
+            lock.release()
+            raise
+        store = cls(out, lock, connection, exchange)
+        try:
             with database_errors(out / PUBLISHED):
                 migrations.prepare(connection, str(out / PUBLISHED))
             store.ingest()
             store._close_interrupted_runs()
         except BaseException:
-            lock.release()
+            store.close()
             raise
         return store
 
@@ -148,30 +152,15 @@ class Store:
 
     def ingest(self) -> int:
         """Take in all parts not yet in the working copy; returns how many."""
-        import duckdb
-
         self.exchange.collect(self.out)
         count = 0
         for table in schema.TABLES:
-            done = {
-                row[0]
-                for row in self._connection.execute(
-                    "SELECT part FROM ingested_part WHERE table_name = ?", [table.name]
-                ).fetchall()
-            }
+            done = self._fetch("SELECT part FROM ingested_part WHERE table_name = ?", [table.name])
+            taken = {row[0] for row in done}
             listed = parts.list_parts(self.out, table.name)
-            new = [path for path in listed if path.name not in done]
+            new = [path for path in listed if path.name not in taken]
             if new:
-                try:
-                    self._ingest_table(table.name, new)
-                except duckdb.Error as error:
-                    with suppress(duckdb.Error):  # a full disk leaves nothing to roll back
-                        self._connection.execute("ROLLBACK")
-                    raise UserError(
-                        f"cannot take in the parts of {self.out / parts.PARTS / table.name} "
-                        f"({str(error).splitlines()[0]}); remove the unreadable part or free disk "
-                        "space, then run the same command again."
-                    ) from error
+                self._ingest_table(table.name, new)
             count += len(new)
         return count
 
@@ -211,35 +200,35 @@ class Store:
         self, model_key: str, task: str, dataset: str, dataset_fingerprint: str = ""
     ) -> dict[ScoreKey, float | None]:
         """Stored scores of a model's pictures; a new metric version has a new key."""
-        rows = self._connection.execute(
+        rows = self._fetch(
             "SELECT s.output_id, s.metric, s.protocol, s.version, s.value FROM score s "
             "JOIN output o USING (output_id) WHERE o.model_key = ? AND o.task = ? "
             "AND o.dataset = ? AND coalesce(o.dataset_fingerprint, '') = ?",
             [model_key, str(task), dataset, dataset_fingerprint],
-        ).fetchall()
+        )
         return {(row[0], row[1], row[2], row[3]): row[4] for row in rows}
 
     def known_observations(
         self, model_key: str, task: str, dataset: str, dataset_fingerprint: str = ""
     ) -> set[ScoreKey]:
         """Keys of the stored observations of a model's pictures."""
-        rows = self._connection.execute(
+        rows = self._fetch(
             "SELECT s.output_id, s.metric, s.protocol, s.version FROM observation s JOIN output o "
             "USING (output_id) WHERE o.model_key = ? AND o.task = ? AND o.dataset = ? "
             "AND coalesce(o.dataset_fingerprint, '') = ?",
             [model_key, str(task), dataset, dataset_fingerprint],
-        ).fetchall()
+        )
         return {(row[0], row[1], row[2], row[3]) for row in rows}
 
     def observations(
         self, output_ids: Iterable[str], metric: str, protocol: str, version: int
     ) -> dict[str, NDArray[Any]]:
         """Stored arrays of a set-level metric by output id; ids without one are left out."""
-        rows = self._connection.execute(
+        rows = self._fetch(
             "SELECT output_id, data, shape, dtype FROM observation WHERE metric = ? "
             "AND protocol = ? AND version = ? AND output_id IN (SELECT unnest(?::VARCHAR[]))",
             [metric, protocol, version, list(output_ids)],
-        ).fetchall()
+        )
         return {row[0]: parts.unpack_array(row[1], row[2], row[3]) for row in rows}
 
     def write_observations(
@@ -274,22 +263,48 @@ class Store:
         """Rows of a constant query on the working copy; values go in as `?` parameters."""
         return self._rows(sql, parameters)
 
+    def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with database_errors(self.out / PUBLISHED):
+            return self._connection.execute(sql, list(parameters)).fetchall()
+
     def _rows(self, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
-        cursor = self._connection.execute(sql, list(parameters))
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        rows = self._fetch(sql, parameters)
+        names = [column[0] for column in self._connection.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def _ingest_table(self, name: str, new: Sequence[Path]) -> None:
+        import duckdb
+
         statements = schema.ingest_statements(schema.TABLE[name])
-        self._connection.execute("BEGIN")
-        self._connection.execute(statements.stage, [[str(path) for path in new]])
-        self._connection.execute(statements.delete)
-        self._connection.execute(statements.insert)
-        self._connection.execute(
-            "INSERT INTO ingested_part SELECT ?, unnest(?::VARCHAR[])",
-            [name, [path.name for path in new]],
-        )
-        self._connection.execute("COMMIT")
+        try:
+            with database_errors(self.out / PUBLISHED):
+                self._connection.execute("BEGIN")
+                self._stage(name, statements.stage, new)
+                self._connection.execute(statements.delete)
+                self._connection.execute(statements.insert)
+                self._connection.execute(
+                    "INSERT INTO ingested_part SELECT ?, unnest(?::VARCHAR[])",
+                    [name, [path.name for path in new]],
+                )
+                self._connection.execute("COMMIT")
+        except UserError:
+            with suppress(duckdb.Error):  # a full disk leaves nothing to roll back
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _stage(self, name: str, statement: str, new: Sequence[Path]) -> None:
+        import duckdb
+
+        try:
+            self._connection.execute(statement, [[str(path) for path in new]])
+        except duckdb.Error as error:
+            if speaks_of_space(error):
+                raise
+            raise UserError(
+                f"cannot take in the parts of {self.out / parts.PARTS / name} "
+                f"({str(error).splitlines()[0]}); remove the unreadable part, then run the same "
+                "command again."
+            ) from error
 
     def _end_run(self, run_id: str, status: str, reason: str) -> None:
         rows = self._rows("SELECT * FROM run WHERE run_id = ?", [run_id])

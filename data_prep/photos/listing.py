@@ -56,6 +56,8 @@ def _caption(folder: Path, name: str, table: Mapping[str, str]) -> str:
     if name in table:
         return " ".join(table[name].split())
     beside = (folder / name).with_suffix(".txt")
+    if not beside.is_file():
+        return ""
     try:
         with beside.open("rb") as file:
             return " ".join(file.read(_LONGEST).decode("utf-8", errors="replace").split())
@@ -70,7 +72,14 @@ def _table(folder: Path) -> dict[str, str]:
             read = _json_lines if path.suffix == ".jsonl" else _csv_rows
             try:
                 return {str(row["file_name"]): _text(row) for row in read(path)}
-            except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            except (
+                OSError,
+                ValueError,
+                KeyError,
+                TypeError,
+                RecursionError,
+                csv.Error,
+            ) as error:
                 raise UserError(
                     f"The captions in {path} cannot be read ({error}); every row needs file_name, "
                     f"and {' or '.join(_TEXTS)}."

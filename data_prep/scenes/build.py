@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data_prep import paired
 from data_prep.paired import split_path
-from data_prep.scenes.constants import FAR, NEAR
+from data_prep.scenes.constants import FAR, MAPS, NEAR
 from data_prep.scenes.description import Scene
 from data_prep.scenes.masks import MIN_CHANGED, changed_pixels, edit_mask
 from data_prep.scenes.stream import SPLIT_SIZE, Sample, draw
@@ -31,7 +31,6 @@ Render = dict[str, NDArray[Any]]  # rgb, depth, label, color, material of one sc
 # Each task has its own scenes; `stream.draw` repeats its seen / unseen pattern every SPLIT_SIZE.
 _OFFSETS = {Task.DEPTH: 0, Task.EDGE: SPLIT_SIZE, Task.SEGMENTATION: 2 * SPLIT_SIZE}
 _CHUNK = 25  # samples between two reports of progress
-_MAPS = ("label", "color", "material")
 
 
 def task_sample(split: BuiltSplit, task: Task, number: int, attempt: int = 0) -> Sample:
@@ -48,7 +47,7 @@ def render_scenes(scenes: Sequence[Scene], size: int) -> list[Render]:
     from data_prep.scenes.render import render
 
     out = render(scenes, size, dtype=torch.float64)
-    maps = {name: getattr(out, name).numpy() for name in ("rgb", *_MAPS)}
+    maps = {name: getattr(out, name).numpy() for name in ("rgb", *MAPS)}
     maps["depth"] = out.depth.to(torch.float32).numpy()
     return [{name: values[i] for name, values in maps.items()} for i in range(len(scenes))]
 
@@ -114,7 +113,7 @@ def _record(
         "target": truth["rgb"],
         "edit_mask": None if mask is None else mask.astype(np.uint8) * 255,
         "depth": truth["depth"],
-        **{name: truth[name] for name in _MAPS},
+        **{name: truth[name] for name in MAPS},
         "category": sample.category,
         "slices": list(sample.slices),
     }
@@ -124,7 +123,7 @@ def features(size: int) -> Features:
     """The columns: pictures and maps are PNG images, depth is float32 meters (inf = sky)."""
     from datasets import Array2D
 
-    return paired.features(_MAPS, {"depth": Array2D(shape=(size, size), dtype="float32")})
+    return paired.features(MAPS, {"depth": Array2D(shape=(size, size), dtype="float32")})
 
 
 def build_split(

@@ -7,3 +7,4 @@ NEAR, FAR = (
     3.5,
     16.0,
 )  # meters; the one fixed range of inverse depth, for the condition picture and for `depth_rmse`
+MAPS = ("label", "color", "material")  # names of the uint8 maps beside every picture

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from data_prep.paired import PairedExamples, pair_hash, split_path
+from data_prep.scenes.constants import MAPS
 from editar_bench.errors import UserError
 from editar_bench.types import Example, Task
 
 
 class SceneExamples(PairedExamples):
     """The samples of one task and split in their fixed order; pictures are decoded when indexed."""
+
+    columns = (*PairedExamples.columns, *MAPS, "depth")
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "editar-bench prepare --suite scenes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,10 @@ def judge(
         raise UserError(f"There is no form '{form}'; {near_matches(form, FORMS)}")
     if limit is not None and limit < 1:
         raise UserError(f"--limit is {limit}; it must be at least 1.")
+    if not judge.strip() or not judge.isprintable():
+        raise UserError(f"--judge is {judge!r}; write the model's name at its endpoint.")
+    _check_price("--price-in", price_in)
+    _check_price("--price-out", price_out)
     labels = tuple(_labels(model))
     asked = Endpoint(endpoint, judge, os.environ.get(KEY_VARIABLE, ""))
     job = Job(
@@ -77,6 +82,13 @@ def judge(
         typer.echo("Nothing was sent; the same command with --yes sends it.")
         return
     _carry_out(job, asked, out)
+
+
+def _check_price(option: str, price: float | None) -> None:
+    from editar_bench.errors import UserError
+
+    if price is not None and not math.isfinite(price):
+        raise UserError(f"{option} is {price}; write dollars a million tokens, such as 2.5.")
 
 
 def _labels(text: str) -> list[str]:

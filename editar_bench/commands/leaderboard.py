@@ -30,7 +30,6 @@ def leaderboard(
 
     from editar_bench import provenance
 
-    provenance.check_rooms()
     app = provenance.HOME / "leaderboard" / "app.py"
     command = [sys.executable, "-m", "streamlit", "run", str(app)]
     command += ["--server.port", str(port), "--server.headless", str(headless).lower()]

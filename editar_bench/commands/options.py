@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Out = Annotated[Path, typer.Option(help="Folder of the results store.", file_okay=False)]
+_SCHEME = re.compile(r"\w+:")  # what DuckDB takes for the name of an extension, and fetches
+
+
+def local_folder(out: Path) -> Path:
+    """The folder of `--out`, when it is one that DuckDB can write to.
+
+    Raises:
+        UserError: its name says something else to DuckDB, or nothing to this machine.
+    """
+    from editar_bench.errors import UserError
+
+    name = str(out)
+    undecoded = any("\udc80" <= character <= "\udcff" for character in name)
+    if undecoded or "?" in name or _SCHEME.match(name):
+        raise UserError(
+            f"--out is {name!r}; it must be a local folder, whose name is valid UTF-8, has no '?' "
+            "and does not begin like an address ('s3:')."
+        )
+    try:
+        out.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # a run makes the folder, or says why it cannot
+    except OSError as error:
+        raise UserError(
+            f"--out is {name!r}, which cannot be opened ({error.strerror}); choose another folder."
+        ) from error
+    return out
+
+
+Out = Annotated[
+    Path,
+    typer.Option(help="Folder of the results store.", file_okay=False, callback=local_folder),
+]
 Suite = Annotated[
     str | None, typer.Option(help="A suite: data set and models that belong together.")
 ]
@@ -25,6 +58,7 @@ BatchSize = Annotated[
 ]
 
 DEFAULT_OUT = Path("results")
+_LONGEST_NUMBER = 9  # digits
 
 
 def read_batch_size(text: str) -> int | None:
@@ -33,6 +67,7 @@ def read_batch_size(text: str) -> int | None:
 
     if text == "auto":
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--batch-size is '{text}'; write auto or a number of at least 1.")
+    if not text.isdecimal() or len(text) > _LONGEST_NUMBER or int(text) < 1:
+        shown = text if len(text) <= 2 * _LONGEST_NUMBER else f"{text[:_LONGEST_NUMBER]}…"
+        raise UserError(f"--batch-size is '{shown}'; write auto or a number of at least 1.")
     return int(text)

@@ -70,12 +70,10 @@ def prepare(
 
     Exit code 1: something is missing or corrupt; the lines say what.
     """
-    from editar_bench import provenance
     from editar_bench.bundle import unpack_bundle, write_bundle
     from editar_bench.errors import UserError
     from editar_bench.suites import choose_suite, choose_tasks, task_keys
 
-    provenance.check_rooms()
     if dataset in training_data.training_sets():
         training_data.prepare_training(str(dataset), limit)
         return

@@ -61,14 +61,13 @@ def run(
     is given again. Exit code 1: some models or pictures failed, the others are stored. Exit code 2: data or
     weights are not on this machine; the lines say which, how large they are and what gets them.
     """
-    from editar_bench import plan, provenance, suites
+    from editar_bench import plan, suites
     from editar_bench.commands.running import carry_out
     from editar_bench.devices import resolve_device
     from editar_bench.engines import check_engine
     from editar_bench.exchange import Exchange
     from editar_bench.types import RunSpec
 
-    provenance.check_rooms()
     check_engine(engine, device)
     Exchange(parts).check()
     chosen = suites.choose_suite(suite, dataset)

@@ -53,7 +53,7 @@ def score(
     """
     from functools import partial
 
-    from editar_bench import plan, provenance, suites
+    from editar_bench import plan, suites
     from editar_bench.commands.running import carry_out
     from editar_bench.devices import resolve_device
     from editar_bench.errors import UserError
@@ -62,7 +62,6 @@ def score(
     from editar_bench.seeds import seed_of
     from editar_bench.types import RunSpec
 
-    provenance.check_rooms()
     if not name.strip() or not name.isprintable():
         raise UserError(f"--name is {name!r}; write a name that can be read in a table.")
     if name.partition(":")[0] in MODELS.names():

@@ -16,10 +16,8 @@ def train(context: typer.Context) -> None:
       editar-bench train codec --minutes 30
       editar-bench train editar --recipe paper --dry-run
     """
-    from editar_bench import provenance
     from editar_bench.registry import load_target
 
-    provenance.check_rooms()
     code = load_target(TRAINER)(list(context.args))
     if code:
         raise typer.Exit(int(code))

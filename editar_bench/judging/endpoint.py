@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from editar_bench.errors import UserError
 
@@ -47,8 +47,8 @@ class Endpoint:
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = _address(self.url)
+        if parts is None:
             raise UserError(
                 f"--endpoint is '{self.url}'; write the address up to /chat/completions, such as "
                 "https://api.openai.com/v1."
@@ -58,6 +58,14 @@ class Endpoint:
                 "--endpoint holds more than an address; addresses are stored with the results, so "
                 "put the key into OPENAI_API_KEY instead."
             )
+        key = self.key.strip()  # files of keys end in a line break
+        if not (key.isascii() and key.isprintable()):
+            # `http.client` would refuse it with an error that shows it.
+            raise UserError(
+                "The key in OPENAI_API_KEY holds a line break or another character that no key has; "
+                "set the variable to the key alone."
+            )
+        object.__setattr__(self, "key", key)
 
     def ask(self, system: str, text: str, pictures: Sequence[bytes]) -> Reply:
         """One question about PNG files; busy servers and broken lines are tried again."""
@@ -102,6 +110,19 @@ class Endpoint:
         except (OSError, HTTPException) as error:  # no connection, or it broke
             reason = _short(str(getattr(error, "reason", error)) or type(error).__name__)
             return Reply(reason=f"the endpoint cannot be reached: {reason}"), wait
+
+
+def _address(url: str) -> SplitResult | None:
+    """The pieces of a web address; None where it is none that a request could be sent to."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        port = parts.port
+    except ValueError:  # brackets that do not close, a port out of range, an empty label
+        return None
+    plain = url.isascii() and url.isprintable() and " " not in url
+    good = plain and parts.scheme in ("http", "https") and host and port != 0
+    return parts if good else None
 
 
 class _Staying(urllib.request.HTTPRedirectHandler):

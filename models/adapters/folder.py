@@ -46,7 +46,7 @@ class FolderOfPictures:
         seed_of: Callable[[str, int], int] | None = None,
     ) -> None:
         self.folder = Path(images)
-        if not self.folder.is_dir():
+        if not _is_folder(self.folder):
             raise UserError(f"There is no folder {self.folder}; name the folder of the pictures.")
         self.layout = LAYOUTS[layout]
         if repeats > 1 and not self.layout.repeated:
@@ -121,9 +121,28 @@ class FolderOfPictures:
 
 
 def content_hash(pictures: Mapping[str, Path]) -> str:
-    """sha256 over names and bytes of all pictures, in the order of their names."""
+    """sha256 over names and bytes of all pictures, in the order of their names.
+
+    Raises:
+        UserError: one of them cannot be read, or is no file: a broken link, or a pipe, which would never end.
+    """
     total = hashlib.sha256()
     for name in sorted(pictures):
-        total.update(name.encode() + b"\0")
-        total.update(hashlib.sha256(pictures[name].read_bytes()).digest())
+        path = pictures[name]
+        total.update(name.encode(errors="surrogateescape") + b"\0")
+        try:
+            if not path.is_file():
+                raise UserError(f"{path} is no regular file; put a picture there or remove it.")
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read ({error.strerror}); mend or remove it."
+            ) from error
     return total.hexdigest()
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, a folder above it that may not be entered
+        return False

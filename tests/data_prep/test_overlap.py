@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -113,6 +114,15 @@ def test_shards_of_the_hub_and_paired_files(tmp_path):
         ("exact", "s-2 (condition)", "7 (source_img)"),
     }
     assert (report.test, report.train, report.unreadable) == (3, 2, 1)
+
+
+def test_pipes_and_broken_links_are_left_out(tmp_path):
+    train = write(tmp_path / "train", a__png=encoded(photo(1)))
+    os.mkfifo(train / "pipe.png")
+    os.mkfifo(train / "pipe.parquet")
+    (train / "link.png").symlink_to("nowhere")
+    test = write(tmp_path / "test", b__png=encoded(photo(1)))
+    assert found(train, test)[1] == {("exact", "b.png", "a.png")}
 
 
 def test_conditions_of_other_tasks_are_no_photos(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import pickle
 from functools import partial
 
@@ -136,6 +137,16 @@ def test_a_table_of_captions(tmp_path):
     (tmp_path / "metadata.csv").write_text("file_name,text\n2.jpg,zwei\n")
     assert [p.caption for p in listing.photos(tmp_path)] == ["", "zwei"]
     (tmp_path / "metadata.csv").write_text("name\n2.jpg\n")
+    with pytest.raises(UserError, match="every row needs file_name"):
+        listing.photos(tmp_path)
+
+
+def test_pipes_are_never_opened_and_deep_tables_are_one_sentence(tmp_path):
+    (tmp_path / "1.jpg").write_bytes(b"")
+    os.mkfifo(tmp_path / "1.txt")
+    os.mkfifo(tmp_path / "2.jpg")
+    assert [(p.name, p.caption) for p in listing.photos(tmp_path)] == [("1.jpg", "")]
+    (tmp_path / "metadata.jsonl").write_text("[" * 10**6)
     with pytest.raises(UserError, match="every row needs file_name"):
         listing.photos(tmp_path)
 

@@ -145,6 +145,24 @@ def test_a_missing_file_another_suite_and_a_strange_list(bundle: Path, tmp_path:
         unpack_bundle(tmp_path / "b.tar", "scenes", there)
 
 
+def test_a_list_without_an_end_is_one_sentence(tmp_path: Path) -> None:
+    deep = b"[" * 10**6
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        member = tarfile.TarInfo("bundle.json")
+        member.size = len(deep)
+        tar.addfile(member, io.BytesIO(deep))
+    with pytest.raises(UserError, match="bundle.json of .* cannot be read"):
+        unpack_bundle(tmp_path / "b.tar", "scenes", places(tmp_path / "there"))
+
+
+def test_what_cannot_be_a_file_is_one_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("pipe", "loop", ".", "b" * 300):
+        with pytest.raises(UserError, match=r"There is no bundle|cannot be opened"):
+            unpack_bundle(tmp_path / name, "scenes", places(tmp_path / "there"))
+
+
 def test_another_file_in_the_place_is_never_replaced(bundle: Path, tmp_path: Path) -> None:
     there = tmp_path / "there"
     mine = target(there, "weights/a.st")

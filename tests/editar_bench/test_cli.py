@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from editar_bench import registry
-from editar_bench.cli import app
+from editar_bench import provenance, registry
+from editar_bench.cli import Checked, app
+from editar_bench.errors import UserError
 from tests.editar_bench import dummies as d
 
 HEAVY = ("torch", "pandas", "duckdb", "numpy", "pyarrow", "transformers", "rich", "pydantic")
@@ -64,6 +65,20 @@ def test_every_command_teaches(command: str) -> None:
     assert f"editar-bench {command}" in out
 
 
+def test_commands_refuse_foreign_rooms_and_their_help_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def foreign() -> None:
+        raise UserError("'models' is imported from elsewhere")
+
+    monkeypatch.setattr(provenance, "check_rooms", foreign)
+    code, text, err = call("ls", "tasks")
+    assert code == 2 and "imported from elsewhere" in err and not text
+    assert call("ls", "--help")[0] == 0
+    # `doctor` says it among other things.
+    assert {c.name for c in app.registered_commands if c.cls is not Checked} == {"doctor"}
+
+
 def test_version() -> None:
     assert call("--version")[1].startswith("editar-bench ")
 
@@ -78,6 +93,13 @@ def test_version() -> None:
         (("run", "--engine", "spark"), "no engine 'spark'; known are: local, ray."),
         (("run", "--engine", "ray", "--device", "cuda:1"), "write --device cuda."),
         (("run", "--batch-size", "0"), "--batch-size is '0'"),
+        (("run", "--batch-size", "9" * 5000), "--batch-size is '999999999…'"),
+        (("run", "--out", "q?x"), "it must be a local folder"),
+        (("report", "--out", "bad\udcff"), "--out is 'bad\\udcff'; it must be a local folder"),
+        (("run", "--out", "memory://x"), "it must be a local folder"),
+        (("ls", "runs", "--out", "s3://bucket/x"), "it must be a local folder"),
+        (("doctor", "--out", "o" * 300), "which cannot be opened (File name too long)"),
+        (("prepare", "--from-images", "o" * 300), "a name is too long for this machine (ooo"),
         (("ls", "modls"), "did you mean models?"),
         (("report", "--format", "markdwn"), "did you mean markdown?"),
         (("score", "--images", ".", "--task", "all", "--name", "x"), "belongs to one task"),

@@ -209,6 +209,13 @@ def test_what_cannot_be_compared_is_one_sentence(
         compared(out, a, b, **options)
 
 
+def test_rows_without_a_value_are_told_from_no_rows(run_dummies: Run, tmp_path: Path) -> None:
+    run_dummies("noisy,only-edit", tasks=(Task.DEPTH,))
+    words = r"No row of 'only-edit' in .* holds a value \(depth: it was never shown a depth map\)"
+    with pytest.raises(UserError, match=words):
+        compared(tmp_path / "out", "only-edit", "noisy")
+
+
 def test_other_data_is_refused(
     out: Path, run_dummies: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

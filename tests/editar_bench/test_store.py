@@ -391,6 +391,61 @@ def test_an_older_store_is_a_sentence_for_readers(
         Reader(tmp_path).leaderboard()
 
 
+@pytest.mark.parametrize("version", ["0", "-1"])
+def test_a_version_that_nobody_wrote_is_refused(tmp_path: Path, version: str) -> None:
+    with Store.open(tmp_path) as store:
+        store.publish()
+    with duckdb.connect(str(tmp_path / "results.duckdb")) as connection:
+        connection.execute("UPDATE schema_version SET version = ?", [version])
+    for use in (Store.open, lambda out: Reader(out).leaderboard()):
+        with pytest.raises(UserError, match=f"version {version}, which no .* move it away"):
+            use(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [("schema_version",), ("schema_version", "ingested_part")])
+def test_a_store_without_its_tables_is_a_sentence(tmp_path: Path, kept: tuple[str, ...]) -> None:
+    with Store.open(tmp_path / "whole") as store:
+        store.publish()
+    with duckdb.connect(str(tmp_path / "results.duckdb")) as connection:
+        connection.execute(f"ATTACH '{tmp_path / 'whole' / 'results.duckdb'}' AS whole (READ_ONLY)")
+        for table in kept:
+            connection.execute(f"CREATE TABLE {table} AS FROM whole.{table}")
+    reader = Reader(tmp_path)
+    for use in (reader.leaderboard, reader.votes, lambda: Store.open(tmp_path)):
+        with pytest.raises(UserError, match="cannot be read as a results store .* move it away"):
+            use()
+    assert not list(tmp_path.glob(".working*"))
+
+
+def test_half_a_store_is_a_sentence_and_rebuilt_when_moved_away(tmp_path: Path) -> None:
+    key, array = ("o", "m", "p", 1), np.random.default_rng(0).random(2**18)
+    with Store.open(tmp_path) as store:
+        store.write_observations([(key, array)], "r")
+        store.ingest()
+        store.publish()
+    file = tmp_path / "results.duckdb"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(UserError, match="cannot be read as a results store .* move it away"):
+        Reader(tmp_path).frame("SELECT * FROM observation")
+    with (
+        pytest.raises(UserError, match="cannot be read as a results store .* move it away"),
+        Store.open(tmp_path) as store,
+    ):
+        store.observations(["o"], "m", "p", 1)
+    file.unlink()
+    with Store.open(tmp_path) as store:
+        assert np.array_equal(store.observations(["o"], "m", "p", 1)["o"], array)
+
+
+def test_an_unreadable_part_is_not_blamed_on_the_store(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.write_part("score", [score_row(1.0)])
+        (part,) = parts.list_parts(tmp_path, "score")
+        part.write_bytes(b"x" * 100)
+        with pytest.raises(UserError, match="remove the unreadable part"):
+            store.ingest()
+
+
 def test_migrations_run_forward_one_by_one() -> None:
     connection = duckdb.connect()
     migrations.prepare(connection, "x", target=1, migrations={})
@@ -456,13 +511,19 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_published_file(
         store.write_aggregates([NUMBER])
         store.publish()
         store.write_aggregates([replace(NUMBER, model="n")])
-        with monkeypatch.context() as patch, pytest.raises(UserError, match="No space left"):
+        words = "No space left on device.; .* free some space"
+        with monkeypatch.context() as patch, pytest.raises(UserError, match=words):
             patch.setattr(shutil, "copyfile", full)
             store.publish()
         assert list(Reader(tmp_path).leaderboard()["model"]) == ["m"]
         store.publish()
     assert list(Reader(tmp_path).leaderboard()["model"]) == ["m", "n"]
     assert [path.name for path in tmp_path.glob(".results*")] == []
+
+
+def test_space_is_spoken_of_only_when_it_is_lacking(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="File name too long.; .* mend this and run"):
+        Store.open(tmp_path / ("x" * 300))
 
 
 class FullDisk:

@@ -51,7 +51,7 @@ def test_every_page_runs(opened: Open, results: Path, page: str) -> None:
 @pytest.mark.parametrize(
     ("page", "state"),
     [
-        *((f"pages/{path.name}", "empty") for path in PAGES),
+        *((f"pages/{path.name}", state) for path in PAGES for state in ("empty", "incomplete")),
         *(("app.py", state) for state in ("missing", "empty", "newer", "damaged")),
         ("pages/methods.py", "newer"),
         ("pages/runs.py", "missing"),
@@ -72,6 +72,11 @@ def test_no_results_are_a_sentence(opened: Open, tmp_path: Path, page: str, stat
         with duckdb.connect(str(file)) as connection:
             connection.execute("UPDATE schema_version SET version = 99")
         expected = "upgrade editar-bench"
+    if state == "incomplete":
+        with duckdb.connect(str(file)) as connection:
+            for table in ("sample", "metric", "run", "aggregate"):
+                connection.execute(f"DROP TABLE {table} CASCADE")
+        expected = "cannot be read as a results store"
     shown = opened(page, tmp_path)
     assert not shown.exception
     (sentence,) = shown.info

@@ -1,5 +1,6 @@
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from data_prep.scenes import build, hashes
@@ -117,6 +118,16 @@ def test_missing_and_broken_files_are_named(tmp_path):
     path.parent.mkdir()
     path.write_bytes(b"PAR1 but not really")
     with pytest.raises(UserError, match="cannot be read"):
+        read_split(tmp_path, Task.EDIT, "test")
+
+
+@pytest.mark.parametrize("name", ["prompt", "slices", "edit_mask", "label", "depth"])
+def test_a_file_without_a_column_is_named(folder, tmp_path, name):
+    table = pq.read_table(build.split_path(folder, Task.EDIT, "test"))
+    path = build.split_path(tmp_path, Task.EDIT, "test")
+    path.parent.mkdir()
+    pq.write_table(table.drop_columns([name]), path)
+    with pytest.raises(UserError, match=f"{path} has no column {name}; .* prepare --suite scenes"):
         read_split(tmp_path, Task.EDIT, "test")
 
 

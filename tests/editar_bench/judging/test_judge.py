@@ -282,7 +282,20 @@ def test_waits_are_bounded(header: str, wait: float) -> None:
     assert calls._retry_after(header, 1.0) == wait
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "api.openai.com/v1", "", "http://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "api.openai.com/v1",
+        "",
+        "http://",
+        "http://[::1",
+        "http://host:99999/v1",
+        "http://a..b/v1",
+        "http://host/a b",
+        "http://host/\u00e4",
+    ],
+)
 def test_only_web_addresses_are_asked(url: str) -> None:
     with pytest.raises(UserError, match="--endpoint is"):
         Endpoint(url, "m")
@@ -293,6 +306,17 @@ def test_keys_in_addresses_are_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(UserError, match="OPENAI_API_KEY") as caught:
         Endpoint(url, "m")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["top\nsecret", "top\rsecret", "top\0secret", "top\u2028secret"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(UserError, match="OPENAI_API_KEY") as caught:
+        Endpoint("https://host/v1", "m", key)
+    assert "secret" not in str(caught.value)
+
+
+def test_space_around_a_key_does_not_count() -> None:
+    assert Endpoint("https://host/v1", "m", " secret\r\n").key == "secret"
 
 
 def test_an_endpoint_that_answers_nothing_is_asked_no_further(
@@ -360,6 +384,8 @@ def test_the_command_fails_when_calls_fail(out: Path, monkeypatch: pytest.Monkey
         (("--model", "editar", "--form", "viescor"), "did you mean viescore?"),
         (("--model", "editar", "--limit", "0"), "--limit is 0"),
         (("--model", ","), "--model is empty"),
+        (("--model", "editar", "--judge", " "), "--judge is ' '"),
+        (("--model", "editar", "--price-in", "inf"), "--price-in is inf"),
     ],
 )
 def test_mistakes_are_one_sentence(out: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,6 +56,30 @@ def test_a_picture_of_more_than_8_bits_is_refused_not_cut(folder):
     Image.fromarray(deep).save(folder / f"{BATCH[1].id}.png")
     with pytest.raises(UserError, match=r"edit-1\.png has more than 8 bits"):
         adapter(folder).generate(BATCH, [0, 0, 0])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "dangling", "loop"])
+def test_what_is_no_file_is_refused_and_never_opened(folder, kind):
+    path = folder / "x.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("nowhere" if kind == "dangling" else path.name)
+    with pytest.raises(UserError, match=r"x\.png is no regular file; put a picture there"):
+        adapter(folder)
+
+
+def test_a_folder_name_that_no_disk_holds_is_a_sentence(folder):
+    with pytest.raises(UserError, match="There is no folder"):
+        adapter(folder / ("x" * 300))
+
+
+def test_names_that_are_no_text_are_hashed_too(folder):
+    before = adapter(folder).fingerprint
+    (folder / os.fsdecode(b"bad\xff.png")).write_bytes(b"")
+    assert adapter(folder).fingerprint != before
 
 
 @pytest.mark.parametrize("cut", [0, 10, 60])
