@@ -74,7 +74,7 @@ def _annotations(path: Path) -> Mapping[str, Any]:
             f"PIE-Bench's annotations are not at {path}; unpack the original archive there (the "
             "form to ask for it is in the README of cure-lab/PnPInversion)."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"PIE-Bench's annotations at {path} cannot be read: {error}.") from error
     if not isinstance(items, dict) or not items:
         raise UserError(f"{path} holds no annotations; it must be an object of samples by key.")

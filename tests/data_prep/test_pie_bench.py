@@ -164,6 +164,7 @@ def test_gray_files_become_rgb(tmp_path):
         ("[1]", "no annotations"),
         ("{}", "no annotations"),
         ("{", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
     ],
 )
 def test_a_broken_mapping_file_is_one_sentence(tmp_path, text, message):
