@@ -9,6 +9,7 @@ Legend: h × w pixels of an estimate, H × W of the label.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
@@ -97,7 +98,7 @@ class DepthRmseMax512(_DepthPerSample):
         return estimate * 255 / maximum(estimate), sized(label)
 
 
-class DepthRmseMax(_DepthPerSample):
+class DepthRmseMax(_Depth):
     """ControlNet++: the estimate divided by its maximum, the label from minimum to maximum; four pictures a prompt.
 
     Set-level only to see that the four are there; the value is the mean over all pictures.
@@ -119,11 +120,14 @@ class DepthRmseMax(_DepthPerSample):
         self, examples: Sequence[Example], images: Sequence[Picture]
     ) -> list[NDArray[np.float64]]:
         """The sample's tag and the RMSE of the picture, NaN where it is undefined."""
-        scores = self.score(examples, images)
-        return [
-            np.array([tag(e.id), np.nan if score.value is None else score.value])
-            for e, score in zip(examples, scores, strict=True)
-        ]
+        self.estimates(images)
+        pairs = zip(examples, images, strict=True)
+        return [np.array([tag(e.id), self._value_or_nan(e, image)]) for e, image in pairs]
+
+    def _value_or_nan(self, example: Example, image: Picture) -> float:
+        with suppress(Undefined):
+            return self.value(example, image)
+        return float("nan")
 
     def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
         """Four pictures of every prompt that has them."""

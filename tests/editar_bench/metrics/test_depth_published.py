@@ -63,6 +63,13 @@ def test_controlnet_plus_plus_truncates_the_estimate_and_stretches_the_label():
     assert metric.reduce(np.stack(rows[:3])) is None  # another protocol than four pictures
 
 
+def test_an_undefined_picture_leaves_the_others_their_values():
+    metric = d.DepthRmseMax(Released(dpt_large=FakeDepth(halves(10, 20))))
+    flat = np.full_like(halves(0, 1), 7)
+    rows = np.stack(metric.observe([sample(flat), sample(halves(100, 200))], [noise(0), noise(1)]))
+    assert np.isnan(rows[0, 1]) and rows[1, 1] == pytest.approx(np.sqrt(127**2 / 2))
+
+
 def test_prompts_are_averaged_over_their_pictures():
     metric = d.DepthRmseMax(Released(dpt_large=FakeDepth(halves(0, 20))))
     labels = {"a": halves(0, 255), "b": halves(255, 0)}
