@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from editar_bench import registry
 from editar_bench.model_names import parse_models
 from editar_bench.plan import build_models, make_plan
-from editar_bench.progress import Silent
+from editar_bench.progress import Advance, Silent
 from editar_bench.registry import Entry
 from editar_bench.runner import Summary, run
 from editar_bench.types import RunSpec, Task
@@ -40,6 +41,20 @@ def run_models(
     labels = tuple(entry.label for entry in entries)
     spec = RunSpec(suite="dummy", datasets=("dummy",), tasks=tasks, models=labels, **options)  # type: ignore[arg-type]
     return run(make_plan(spec, "cpu", entries), out, Silent())
+
+
+class Stopping(Silent):
+    """Ctrl-C when the first pictures are there."""
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Advance]:
+        """Interrupts the generate stage."""
+
+        def advance(count: int) -> None:
+            if "generate" in title:
+                raise KeyboardInterrupt
+
+        yield advance
 
 
 @pytest.fixture

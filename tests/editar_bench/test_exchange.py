@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -14,7 +13,7 @@ from editar_bench import exchange
 from editar_bench.errors import UserError
 from editar_bench.exchange import Exchange
 from editar_bench.parts import write_part
-from editar_bench.progress import Advance, Silent
+from editar_bench.pictures import write_picture
 from editar_bench.runner import Summary
 from editar_bench.store import Reader
 from tests.editar_bench import conftest
@@ -61,25 +60,13 @@ def test_a_run_is_as_without_an_address(
     assert len([p for p in bucket.find("/bucket/run/parts/output")]) <= len(stored) + failed
 
 
-class Stopping(Silent):
-    """The driver dies when the first pictures are at the address."""
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Advance]:
-        def advance(count: int) -> None:
-            if "generate" in title:
-                raise KeyboardInterrupt
-
-        yield advance
-
-
 def test_what_a_killed_run_left_at_the_address_is_not_made_again(
     run_dummies: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "calls.txt"
     monkeypatch.setenv("DUMMY_LOG", str(log))
     with monkeypatch.context() as patch:
-        patch.setattr(conftest, "Silent", Stopping)
+        patch.setattr(conftest, "Silent", conftest.Stopping)
         with pytest.raises(KeyboardInterrupt):
             run_dummies("noisy", parts=URL)
     assert log.read_text().splitlines() == ["noisy s00 s01 s02 s03"]
@@ -110,8 +97,6 @@ def test_a_missing_picture_is_named_with_its_address() -> None:
 def test_files_of_a_shared_folder_appear_whole(tmp_path: Path) -> None:
     there = Exchange(f"file://{tmp_path / 'there'}")
     room = there.room(tmp_path / "out")
-    from editar_bench.pictures import write_picture
-
     picture = np.full((4, 4, 3), 7, np.uint8)
     name = write_picture(room / "pictures", picture)
     write_part(room, "output", [{"output_id": "a", "picture_hash": name}])

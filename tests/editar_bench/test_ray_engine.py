@@ -8,7 +8,6 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from editar_bench.engines.ray import Place, RayEngine, Worker, unpack
 from editar_bench.errors import UserError
 from editar_bench.metrics.clean_pixels import CleanMseUnedit
 from editar_bench.pictures import picture_path
-from editar_bench.progress import Advance, Silent
 from editar_bench.runner import Summary
 from editar_bench.stages.ready import ReadyMetrics
 from editar_bench.store import Reader
@@ -124,24 +122,12 @@ def test_workers_that_do_not_see_the_results_folder_leave_everything_at_an_addre
     assert Place.of_driver(None, 1).witness is None
 
 
-class Stopping(Silent):
-    """Ctrl-C when the first pictures are there."""
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Advance]:
-        def advance(count: int) -> None:
-            if "generate" in title:
-                raise KeyboardInterrupt
-
-        yield advance
-
-
 def test_an_interrupted_run_goes_on(
     two_workers: None, run_dummies: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(d.DummyTask, "metrics", ())
     with monkeypatch.context() as patch:
-        patch.setattr(conftest, "Silent", Stopping)
+        patch.setattr(conftest, "Silent", conftest.Stopping)
         with pytest.raises(KeyboardInterrupt):
             run_dummies("slow", limit=8, engine="ray")
     first = made(tmp_path / "out", "run_id")
