@@ -50,7 +50,7 @@ def test_a_description_says_why_and_with_what_settings() -> None:
     assert "edit no: its networks read depth, edge and label maps, none reads a photograph" in lines
     assert "license code Apache-2.0, weights OpenRAIL" in lines
     benchmark = next(line for line in lines if line.startswith("benchmark"))
-    assert "steps=20, guidance=7.5, scale=1.0, sampler=unipc" in benchmark
+    assert "steps=20, guidance=7.5, scale=1, sampler=unipc" in benchmark
     assert 'negative="worst quality, low quality"' in benchmark
     assert "weights HiDream-ai/VAREdit" in lines
     assert any(
