@@ -117,11 +117,8 @@ class PairedExamples(Sequence[Example]):
         UserError: it cannot be read, or lacks a column.
     """
 
-    columns: ClassVar[Sequence[str]] = (
-        *TEXT,
-        *PICTURES,
-        "slices",
-    )  # without these no sample is whole
+    # Without these no sample is whole.
+    columns: ClassVar[Sequence[str]] = (*TEXT, *PICTURES, "slices")
 
     def __init__(self, path: Path, command: str) -> None:
         self.path = path

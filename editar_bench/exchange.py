@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -45,7 +45,10 @@ class Exchange:
         """
         if not self.url:
             return
-        address = urlsplit(self.url)
+        try:
+            address = urlsplit(self.url)
+        except ValueError:  # brackets that do not close
+            address = urlsplit("")
         if not address.scheme or "://" not in self.url:
             raise UserError(
                 f"--parts is '{self.url}'; write an address such as s3://bucket/run, or leave it out where all "
@@ -93,11 +96,20 @@ class Exchange:
                 if _PART.fullmatch(name) and not (out / path).exists():
                     content = self._read(path)
                     if table == "output":
-                        self._collect_pictures(out, content)
+                        self._collect_pictures(out, content, name)
                     _write(out / path, content)
 
-    def _collect_pictures(self, out: Path, part: bytes) -> None:
-        for name in _pictures(part):
+    def _collect_pictures(self, out: Path, part: bytes, part_name: str) -> None:
+        import pyarrow as pa
+
+        try:
+            names = _pictures(part)
+        except (pa.ArrowException, KeyError) as error:
+            raise UserError(
+                f"The part {part_name} at {self.url} cannot be read ({str(error).splitlines()[0]}); remove it there "
+                "and run the same command again."
+            ) from error
+        for name in names:
             path = picture_path(Path(PICTURES), name)
             if not (out / path).exists():
                 _write(out / path, self._read(path))
@@ -112,10 +124,8 @@ class Exchange:
         try:
             files, root = url_to_fs(self.url)
             return work(files, root.rstrip("/"))
-        except (
-            ImportError,
-            ValueError,
-        ) as error:  # of a scheme that is unknown, or needs a package
+        except (ImportError, ValueError) as error:
+            # The scheme is unknown, or its package is not installed.
             raise UserError(f"--parts {self.url} cannot be used ({error}).") from error
         except Exception as error:  # each kind of storage has errors of its own
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -142,13 +152,13 @@ def _names(folder: str, files: Any, root: str) -> list[str]:
     return sorted(PurePosixPath(path).name for path in files.ls(f"{root}/{folder}", detail=False))
 
 
-def _pictures(part: bytes) -> Iterator[str]:
+def _pictures(part: bytes) -> list[str]:
     """The hashes of the pictures that a part of the table `output` names."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pq.read_table(pa.BufferReader(part), columns=["picture_hash"])
-    return (name for name in table.column(0).to_pylist() if name and _PICTURE.fullmatch(name))
+    return [name for name in table.column(0).to_pylist() if name and _PICTURE.fullmatch(name)]
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -101,9 +101,7 @@ class TaskResults:
     infos: Sequence[MetricInfo]
     reducers: Mapping[str, SetMetric]  # the set-level metrics that can be used
     broken: Mapping[str, str]  # metric -> why it could not be used
-    unscored: Mapping[
-        str, Mapping[str, str]
-    ]  # model -> metric -> why it has not scored all pictures
+    unscored: Mapping[str, Mapping[str, str]]  # model -> metric -> why it failed on pictures
     slice_lengths: Mapping[str, int]  # samples of the whole split in each slice
     results: Sequence[ModelResults]
     references: Mapping[str, ModelResults]  # floor and ceiling rows by label

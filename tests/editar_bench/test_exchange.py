@@ -89,6 +89,15 @@ def test_only_parts_and_pictures_are_collected(
     assert found == [Path("parts/output") / part.name]
 
 
+def test_a_damaged_part_is_named(tmp_path: Path, bucket: fsspec.AbstractFileSystem) -> None:
+    name = f"{1:020d}-{'a' * 12}.parquet"
+    bucket.makedirs("/bucket/run/parts/output", exist_ok=True)
+    bucket.pipe_file(f"/bucket/run/parts/output/{name}", b"no parquet")
+    with pytest.raises(UserError, match=f"part {name} at memory://bucket/run cannot be read"):
+        Exchange(URL).collect(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_picture_is_named_with_its_address() -> None:
     with pytest.raises(UserError, match=r"memory://bucket/run cannot be read .*ab/ab"):
         Exchange(URL).picture(Path("out"), "ab" * 32)
@@ -110,6 +119,7 @@ def test_files_of_a_shared_folder_appear_whole(tmp_path: Path) -> None:
     ("url", "words"),
     [
         ("shared/run", "write an address such as"),
+        ("s3://[bucket", "write an address such as"),
         ("s3://key:secret@bucket/run", "holds more than an address"),
         ("nothing://bucket", "cannot be used .*nothing"),
     ],
