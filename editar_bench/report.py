@@ -57,16 +57,14 @@ def read_rows(out: Path, filters: Mapping[str, Sequence[str]]) -> list[dict[str,
     from editar_bench.store import Reader
 
     reader = Reader(out)
-    everything = reader.details()
+    own = {"kind": ("measured", "reference")}  # published numbers only stand beside them
+    everything = reader.details(**own)
     for name, values in filters.items():
         _check_known(name, values, set(everything[name]), out)
-    frame = reader.details(**filters)
+    frame = reader.details(**own, **filters)
     units = {(r["metric"], r["protocol"]): r["unit"] for r in reader.metrics().to_dict("records")}
     records = frame[frame["slice"] == ""].to_dict("records")
-    runs = {
-        r["run_id"] for r in records if isinstance(r["run_id"], str)
-    }  # published rows have none
-    remarks = {run_id: reader.data_remarks(run_id) for run_id in runs}
+    remarks = {run_id: reader.data_remarks(run_id) for run_id in {r["run_id"] for r in records}}
     published = load_target(PUBLISHED)(frame)
     rows = []
     for record in records:

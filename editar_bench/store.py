@@ -259,6 +259,12 @@ class Store:
         self.write_part("metric", [metric_row(info) for info in infos])
         self.ingest()
 
+    def write_reported(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write and ingest published numbers: columns of the table `reported`."""
+        if rows:
+            self.write_part("reported", rows)
+            self.ingest()
+
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows of a constant query on the working copy; values go in as `?` parameters."""
         return self._rows(sql, parameters)

@@ -359,3 +359,21 @@ METRICS = {
     "broken": BrokenMetric,
     "unscoring": Unscoring,
 }
+
+
+def reported() -> list[dict[str, str]]:
+    """Published numbers: one of the dummy data set, one of another."""
+    row = {
+        "suite": "dummy",
+        "task": "depth",
+        "dataset": "dummy",
+        "model": "A paper's",
+        "metric": "dummy_error",
+        "protocol": "dummy.error",
+        "value": "1.5",
+        "higher_is_better": "false",
+        "n": "700",
+        "source": "its table 1",
+        "mark": "verified",
+    }
+    return [row, row | {"dataset": "another"}]

@@ -18,6 +18,7 @@ from editar_bench.errors import UserError
 from editar_bench.parts import unpack_array
 from editar_bench.pictures import picture_path, read_picture
 from editar_bench.records import Aggregate
+from editar_bench.report import read_rows
 from editar_bench.runner import Summary
 from editar_bench.statistics import mean_interval
 from editar_bench.store import Reader
@@ -74,6 +75,19 @@ def test_the_leaderboard_shows_the_run(run_dummies: Run, tmp_path: Path) -> None
     values = dict(zip(cost["model"], cost["value"], strict=True))
     assert values["noisy"] == pytest.approx(0.25)
     assert np.isnan(values["codec"])  # reference rows have no cost
+
+
+def test_published_numbers_of_the_same_data_stand_in_the_store_and_not_in_the_report(
+    run_dummies: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editar_bench.published.REPORTED", "tests.editar_bench.dummies:reported")
+    run_dummies("noisy")
+    run_dummies("noisy")  # and only once, however often
+    board = Reader(tmp_path / "out").leaderboard(kind="reported")
+    assert board[["model", "metric", "value", "n", "reason"]].values.tolist() == [
+        ["A paper's", "dummy_error", 1.5, 700, "its table 1"]
+    ]
+    assert {row["model"] for row in read_rows(tmp_path / "out", {})} == {"noisy"}
 
 
 def test_gap_closed_goes_from_shuffled_to_codec(run_dummies: Run) -> None:
