@@ -160,7 +160,8 @@ def _rows(
         for value in wanted:
             if value not in have:
                 raise UserError(
-                    f"'{model}' has no results on the {name} '{value}'; it has {', '.join(sorted(have))}."
+                    f"'{model}' has no results on the {name} '{value}'"
+                    f"{_refusal(reader, model, {column: value})}; it has {', '.join(sorted(have))}."
                 )
     costs = {info.name for info in COST}
     keys = ("suite", "task", "dataset", "metric", "protocol")
@@ -171,6 +172,13 @@ def _rows(
         and (not datasets or record["dataset"] in datasets)
         and record["metric"] not in costs
     }
+
+
+def _refusal(reader: Reader, model: str, place: Mapping[str, str]) -> str:
+    """In brackets, what the rows without a value there say; empty where there is no row at all."""
+    rows = reader.leaderboard(kind=("measured", "reference"), model=model, **place)
+    reasons = sorted({str(reason).rstrip(".") for reason in rows["reason"] if reason})
+    return f" ({'; '.join(reasons)})" if reasons else ""
 
 
 def _nothing_of(reader: Reader, model: str) -> str:

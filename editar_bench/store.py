@@ -285,9 +285,7 @@ class Store:
         try:
             with database_errors(self.out / PUBLISHED):
                 self._connection.execute("BEGIN")
-                self._stage(name, statements.stage, new)
-                self._connection.execute(statements.delete)
-                self._connection.execute(statements.insert)
+                self._take_in(name, statements, new)
                 self._connection.execute(
                     "INSERT INTO ingested_part SELECT ?, unnest(?::VARCHAR[])",
                     [name, [path.name for path in new]],
@@ -298,11 +296,15 @@ class Store:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def _stage(self, name: str, statement: str, new: Sequence[Path]) -> None:
+    def _take_in(self, name: str, statements: schema.IngestStatements, new: Sequence[Path]) -> None:
         import duckdb
 
         try:
-            self._connection.execute(statement, [[str(path) for path in new]])
+            self._connection.execute(statements.stage, [[str(path) for path in new]])
+            self._connection.execute(statements.delete)
+            self._connection.execute(statements.insert)
+        except (duckdb.FatalException, duckdb.InternalException):
+            raise  # the store itself is broken
         except duckdb.Error as error:
             if speaks_of_space(error):
                 raise

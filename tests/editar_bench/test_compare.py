@@ -192,7 +192,7 @@ def test_equal_models_are_not_told_apart(run_dummies: Run, tmp_path: Path) -> No
             "noisy",
             "only-edit",
             {"tasks": ["depth"]},
-            "'only-edit' has no results on the task 'depth'",
+            r"'only-edit' has no results on the task 'depth' \(it was never shown a depth map\); it has edit",
         ),
         (
             "noisy",

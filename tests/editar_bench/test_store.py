@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 
 from editar_bench import migrations, parts
@@ -443,6 +444,15 @@ def test_an_unreadable_part_is_not_blamed_on_the_store(tmp_path: Path) -> None:
         (part,) = parts.list_parts(tmp_path, "score")
         part.write_bytes(b"x" * 100)
         with pytest.raises(UserError, match="remove the unreadable part"):
+            store.ingest()
+
+
+def test_a_part_of_other_columns_is_not_blamed_on_the_store(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.write_part("score", [score_row(1.0)])
+        (part,) = parts.list_parts(tmp_path, "score")
+        pd.read_parquet(part).assign(taste="sweet").to_parquet(part)
+        with pytest.raises(UserError, match="parts of .*score .*remove the unreadable part"):
             store.ingest()
 
 
