@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from models.editar.pipeline import EditAR
     from models.editar.precision import Precision
 
-# Chosen on the validation split (32 samples a task, later 100 again) among guidance 1, 1.5, 2, 3 and temperature 0.1 to 1
-# (published: 3.0 and 1.0): colder draws lose the objects, more guidance costs exactness.
+# Chosen on the validation split (32 samples a task, later 100 again) among guidance 1, 1.5, 2, 3 and temperature 0.1
+# to 1 (published: 3.0 and 1.0): colder draws lose the objects, more guidance costs exactness.
 GUIDANCE = 1.0
 TEMPERATURE = 0.7
 COMMON_TEMPERATURE = 1.0
