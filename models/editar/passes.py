@@ -22,7 +22,7 @@ from models.editar.transformer import Transformer
 
 # A pass with a few rows costs hardly more than one with a single row, a pass with many does. On a CPU, chosen by time
 # on one core of a busy machine: rows a pass, and the least and the most of one picture.
-ROWS, LEAST_WINDOW, WINDOW = 64, 2, 16
+ROWS, LEAST_WINDOW, WINDOW = 192, 2, 16
 # Tensor cores take 16 queries at once, guidance halves included: up to them a window comes for nothing on a GPU.
 GPU_QUERIES = 16
 # Up to so many head starts a picture are made beforehand on a CPU: a place is drawn several times.
