@@ -12,7 +12,7 @@ from editar_bench.types import Capability, Example, Generation, How, Settings, T
 from models.adapters.codec_released import label_for
 from models.adapters.common import check_square, generations, number, quiet
 from models.adapters.compact import (
-    LLAMAGEN_GUIDANCE,
+    GUIDANCE,
     TEMPERATURE,
     TOP_K,
     CompactModel,
@@ -61,7 +61,7 @@ class LlamaGenScenes(CompactModel["Network"]):
 
     def __init__(
         self,
-        guidance: float = LLAMAGEN_GUIDANCE,
+        guidance: float = GUIDANCE,
         temperature: float = TEMPERATURE,
         top_k: int = TOP_K,
     ) -> None:

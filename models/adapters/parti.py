@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from editar_bench.types import Example
 from models.adapters.compact import (
-    PARTI_GUIDANCE,
+    GUIDANCE,
     TEMPERATURE,
     TOP_K,
     CompactModel,
@@ -29,7 +29,7 @@ class PartiScenes(CompactModel["Parti"]):
     folder = "parti"
 
     def __init__(
-        self, guidance: float = PARTI_GUIDANCE, temperature: float = TEMPERATURE, top_k: int = TOP_K
+        self, guidance: float = GUIDANCE, temperature: float = TEMPERATURE, top_k: int = TOP_K
     ) -> None:
         super().__init__(draw_settings(guidance, temperature, top_k))
 

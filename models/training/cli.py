@@ -206,6 +206,6 @@ def _parser() -> argparse.ArgumentParser:
         "--from",
         dest="from_weights",
         choices=["weights"],
-        help="continue from the shipped weights with a fresh optimizer, a warm-up and half the rate",
+        help="continue from the shipped weights with a fresh optimizer, a warm-up and a fifth of the rate",
     )
     return parser

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.compact.var import Var, VarConfig, teacher_inputs
+from models.compact.var import Var, VarConfig, teacher_readings
 from models.editar.choosing import SamplerSettings, uniforms_for
 from models.training.compact_recipe import CompactRecipe
 from models.training.pointing import heads_at_same_place, point
@@ -22,6 +23,7 @@ class VarRecipe(CompactRecipe[Var, VarConfig]):
 
     name = "var"
     target: ClassVar[Target] = "pyramid"
+    choices: ClassVar[Mapping[str, Any]] = {"loss": "every scale alike"}
 
     def build(self) -> Var:
         """A fresh network that looks at the condition."""
@@ -37,14 +39,17 @@ class VarRecipe(CompactRecipe[Var, VarConfig]):
         drop_image: Tensor,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy of the codes of all scales, every code of equal weight; twice the same."""
+        """Cross-entropy of the codes, the mean of the scales' means; and the plain mean of all codes.
+
+        Published is the latter, in which the coarsest code, which colors the whole picture, weighs next to nothing.
+        """
         text = self.stream.text.encode(batch.texts)
-        coarser_BLC = teacher_inputs(self.stream.codec, batch.target_BM.split(self.config.sizes, 1))
-        logits_BLV = module.forward_train(
-            text, batch.condition_BN, coarser_BLC, drop_text, drop_image
-        )
-        entropy = F.cross_entropy(logits_BLV.flatten(0, 1), batch.target_BM.flatten())
-        return entropy, entropy
+        codec, sizes = self.stream.codec, self.config.sizes
+        readings = teacher_readings(codec, batch.target_BM.split(sizes, 1), batch.condition_BN)
+        logits_BLV = module.forward_train(text, batch.condition_BN, readings, drop_text, drop_image)
+        entropy_BL = F.cross_entropy(logits_BLV.mT, batch.target_BM, reduction="none")
+        scales_K = torch.stack([entropy_BP.mean() for entropy_BP in entropy_BL.split(sizes, 1)])
+        return scales_K.mean(), entropy_BL.mean()
 
     def generate(self, module: Var, batch: TokenBatch) -> Tensor:
         """Codes for a sheet."""

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from models.compact import var as module
-from models.compact.var import VarConfig, teacher_inputs
+from models.compact.var import REACH, Readings, VarConfig, teacher_readings
 from models.editar.choosing import SamplerSettings, uniforms_for
-from tests.models.compact.conftest import CODES, SCALES, enliven, fresh_var
+from tests.models.compact.conftest import CODE_DIM, CODES, SCALES, SIDE, enliven, fresh_var
 
 SIZES = [side**2 for side in SCALES]
 TOTAL = sum(SIZES)
@@ -29,8 +29,12 @@ def pyramid(seed=3):
 
 
 def logits(model, codec, conditions, codes):
-    keep = conditions.keep
-    return model.forward_train(*conditions[:2], teacher_inputs(codec, codes), keep, keep)
+    return reading(model, codec, conditions, codes, conditions.keep)
+
+
+def reading(model, codec, conditions, codes, drop_image):
+    readings = teacher_readings(codec, codes, conditions.codes)
+    return model.forward_train(*conditions[:2], readings, conditions.keep, drop_image)
 
 
 def sample(model, codec, conditions, settings=PLAIN, seeds=(1, 2, 3), rows=slice(None)):
@@ -64,29 +68,65 @@ def test_sampling_is_the_teachers_recursion(model, codec, conditions, monkeypatc
     read, drawn_from = [], []
     scale = model._scale
 
-    def watched(coarser_BPC, k, seen):
-        made = scale(coarser_BPC, k, seen)
-        read.append(coarser_BPC)
+    def watched(readings, k, seen):
+        made = scale(readings, k, seen)
+        read.append(readings)
         drawn_from.append(made[0])
         return made
 
     monkeypatch.setattr(model, "_scale", watched)
     uniforms = uniforms_for([1, 2, 3], TOTAL)
     codes = model.sample(codec, *conditions[:2], PLAIN, uniforms)
-    assert torch.equal(torch.cat(read, 1), teacher_inputs(codec, codes))
-    assert not read[0].any()
+    taught = teacher_readings(codec, codes, conditions.codes)
+    assert torch.equal(torch.cat([r.inputs_BLI for r in read], 1), taught.inputs_BLI)
+    assert all(torch.equal(r.codes_VC, taught.codes_VC) for r in read)
+    assert not read[0].coarser_BLC.any()
     with torch.no_grad():  # with the cache, scale by scale, and all at once
         whole = logits(model, codec, conditions, codes)
     assert torch.allclose(torch.cat(drawn_from, 1), whole, atol=1e-4)
     sums = codec.multiscale.partial_sums(codes, codec.quantize)
     for k in range(1, len(SCALES)):
-        assert torch.equal(read[k], codec.multiscale.reduce(sums[k - 1], k).flatten(2).mT)
+        assert torch.equal(
+            read[k].coarser_BLC, codec.multiscale.reduce(sums[k - 1], k).flatten(2).mT
+        )
 
 
-def test_teacher_inputs_stay_in_float32_under_autocast(codec):
+def test_every_scale_reads_the_condition_on_its_own_grid(codec, conditions):
+    read = teacher_readings(codec, pyramid(), conditions.codes).matched_BLC.split(SIZES, 1)
+    vectors = codec.quantize.embedding.weight[conditions.codes]
+    assert torch.equal(read[-1], vectors)
+    assert torch.allclose(read[0][:, 0], vectors.mean(1), atol=1e-6)
+    quarter = vectors.unflatten(1, (SIDE, SIDE))[:, : SIDE // 2, SIDE // 2 :].flatten(1, 2)
+    assert torch.allclose(read[1][:, 1], quarter.mean(1), atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_dropped_picture_is_read_nowhere(model, codec, conditions):
+    other = conditions._replace(codes=(conditions.codes + 1) % CODES)
+    for drop, alike in ((~conditions.keep, True), (conditions.keep, False)):
+        first, second = (reading(model, codec, c, pyramid(), drop) for c in (conditions, other))
+        assert torch.equal(first, second) is alike
+
+
+def test_the_gate_weighs_codes_by_what_is_left_of_the_condition(codec):
+    model = fresh_var()  # its learned head says nothing yet
+    model.gate.weight.data.fill_(1.0)
+    matched, coarser = torch.zeros(1, 1, CODE_DIM), torch.zeros(1, 1, CODE_DIM)
+    matched[..., 0], coarser[..., 0] = 1.0, 0.25
+    codes = torch.zeros(CODES, CODE_DIM)
+    codes[0, 0], codes[1, 0], codes[2, 1] = 0.75, 0.5, 1.0
+    hidden = torch.full((1, 1, model.config.dim), 2.0 / model.config.dim)  # a gate of two
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = model._logits(hidden, Readings(coarser, matched, codes))
+    squared = torch.tensor([0.0, 0.0625, 0.5625 + 1.0])
+    assert torch.allclose(logits[0, 0, :3], -2 * torch.log1p(squared / REACH), atol=1e-5)
+
+
+def test_readings_stay_in_float32_under_autocast(codec, conditions):
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = teacher_inputs(codec, pyramid())
-    assert torch.equal(rounded, teacher_inputs(codec, pyramid()))
+        rounded = teacher_readings(codec, pyramid(), conditions.codes)
+    exact = teacher_readings(codec, pyramid(), conditions.codes)
+    assert all(map(torch.equal, rounded, exact))
 
 
 def test_one_best_code_without_chance(model, codec, conditions):

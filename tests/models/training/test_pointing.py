@@ -131,8 +131,13 @@ def test_pointed_heads_of_a_pyramid_look_at_the_middle_of_their_cells():
     torch.manual_seed(0)
     model = Var(VarConfig(**asdict(CONFIG), scales=(1, 3, SIDE), code_dim=4)).eval()
     point(model, {0: (SIDE, SIDE)}, [model.levels.weight])
-    read = torch.randn(1, 1 + 9 + SIDE**2, 4).split(model.config.sizes, 1)
-    seen = first_layer(model, torch.cat([model._embed(x, k) for k, x in enumerate(read)], 1))[0]
+    read = (0.3 * torch.randn(1, 1 + 9 + SIDE**2, 8)).split(
+        model.config.sizes, 1
+    )  # as codecs have them
+    seen = first_layer(
+        model,
+        torch.cat([model.features(x) + model.levels.weight[k] for k, x in enumerate(read)], 1),
+    )[0]
     middle = [place(r, c) for r in (2, 3) for c in (2, 3)]
     assert seen[0, middle].sum() > 0.5 and seen[0, middle].min() > 0.1
     for row in range(3):

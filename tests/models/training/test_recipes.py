@@ -361,15 +361,16 @@ def test_continuing_from_weights_counts_all_samples(ticking, tmp_path):
     record = json.loads((tmp_path / "b" / "weights" / "line.training.json").read_text())
     assert record["samples_over_all_runs"] == 80
     assert [run["seed"] for run in record["runs"]] == [0, 1]
+    assert [run["rate_share"] for run in record["runs"]] == [1.0, trainer_module.CONTINUED]
 
 
-def test_a_continuation_starts_at_half_the_rate(ticking, tmp_path):
+def test_a_continuation_starts_at_a_fifth_of_the_rate(ticking, tmp_path):
     """The shipped weights have decayed to nothing; the full rate would first undo what that settled."""
     trainer = Trainer(_Line(), Budget(minutes=1), tmp_path, tmp_path)
     onward = Trainer(_Line(), Budget(minutes=1), tmp_path, tmp_path, continue_from=tmp_path)
     for share in (0.0, 0.01, 0.5, 1.0):
         assert trainer._usual_schedule(share) == trainer_module.learning_rate_share(share)
-        assert onward._usual_schedule(share) == trainer._usual_schedule(share) / 2
+        assert onward._usual_schedule(share) == trainer._usual_schedule(share) / 5
 
 
 def test_continuing_in_the_folder_of_the_finished_run_trains_anew(ticking, tmp_path):
