@@ -37,7 +37,7 @@ _Network = TypeVar("_Network", bound="RotaryNetwork")
 GUIDANCE = 1.0
 MUSE_GUIDANCE = 2.0
 TEMPERATURE = 0.7
-VAR_TEMPERATURE = 0.5
+LLAMAGEN_TEMPERATURE = VAR_TEMPERATURE = 0.5
 TOP_K = 0  # no limit
 MUSE_STEPS = 12
 MUSE_CHOICE_TEMPERATURE = 4.5  # as published for MaskGIT

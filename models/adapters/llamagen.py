@@ -13,7 +13,7 @@ from models.adapters.codec_released import label_for
 from models.adapters.common import check_square, generations, number, quiet
 from models.adapters.compact import (
     GUIDANCE,
-    TEMPERATURE,
+    LLAMAGEN_TEMPERATURE,
     TOP_K,
     CompactModel,
     draw_settings,
@@ -62,7 +62,7 @@ class LlamaGenScenes(CompactModel["Network"]):
     def __init__(
         self,
         guidance: float = GUIDANCE,
-        temperature: float = TEMPERATURE,
+        temperature: float = LLAMAGEN_TEMPERATURE,
         top_k: int = TOP_K,
     ) -> None:
         super().__init__(draw_settings(guidance, temperature, top_k))
