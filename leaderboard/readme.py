@@ -23,6 +23,19 @@ COLUMNS = {  # the headline metric first
     "segmentation": ("seg_miou", "color_accuracy", "kernel_distance"),
 }
 MODEL = "editar-scenes"  # the one that must hold what follows
+COMPACT = (
+    MODEL, "editar-common", "parti-scenes", "muse-scenes", "var-scenes", "stable-diffusion-scenes", "controlnet-scenes",
+    "instruct-pix2pix-scenes",
+)  # fmt: skip
+RIVALS = (
+    "shuffled",
+    "blank",
+    "llamagen-scenes",
+)  # that a model which reads its condition must beat
+IMG2IMG, SOURCE = (
+    "stable-diffusion-scenes",
+    "copy-source",
+)  # what starts from the source must beat the source
 UNITS = "(Values: squared error ×10⁻⁴, PSNR in dB, CLIP score 100·cos, kernel distance ×10⁻³.)"
 DASH = "–"
 
@@ -127,6 +140,35 @@ def floors(table: Table) -> list[str]:
     return [*lines, ""]
 
 
+def beaten(table: Table) -> list[str]:
+    """Which rivals every compact model beats by the headline metric, no interval touching another."""
+    heads = [f"{task}, `{metrics[0]}`" for task, metrics in COLUMNS.items()]
+    lines = _head(["beats " + ", ".join(f"`{rival}`" for rival in RIVALS), *heads])
+    for model in COMPACT:
+        rivals = (SOURCE,) if model == IMG2IMG else RIVALS
+        name = f"`{model}`" + (f" (against `{SOURCE}`)" if model == IMG2IMG else "")
+        lines.append(_line([name, *(_beaten(table, task, model, rivals) for task in COLUMNS)]))
+    return [*lines, ""]
+
+
+def _beaten(table: Table, task: str, model: str, rivals: Sequence[str]) -> str:
+    metric = COLUMNS[task][0]
+    if table.value(task, model, metric) is None:
+        return DASH
+    lost = [f"`{rival}`" for rival in rivals if not _apart(table, task, metric, model, rival)]
+    return f"not {', '.join(lost)}" if lost else "all"
+
+
+def _apart(table: Table, task: str, metric: str, model: str, rival: str) -> bool:
+    """Whether the model's interval lies wholly on the better side of the rival's."""
+    higher = table.arrow(task, metric) == "↑"
+    near, far = ("ci_low", "ci_high") if higher else ("ci_high", "ci_low")
+    ours, theirs = table.value(task, model, metric, near), table.value(task, rival, metric, far)
+    if ours is None or theirs is None:
+        return False
+    return ours > theirs if higher else ours < theirs
+
+
 def compared(table: Table, found: Iterable[comparison.Cost]) -> list[str]:
     """Cost of training beside the headline gaps and the seconds a picture, common budget first."""
     divided = comparison.budgets(found)
@@ -156,7 +198,13 @@ def section(reader: Reader) -> str:
     for run_id in table.rows["run_id"].dropna().unique():
         records |= reader.run_record(str(run_id)).get("provenance", {}).get("models", {})
     lines = [line for task in COLUMNS for line in scores(table, task)]
-    lines += [UNITS, "", *floors(table), *compared(table, comparison.costs(records))]
+    lines += [
+        UNITS,
+        "",
+        *floors(table),
+        *beaten(table),
+        *compared(table, comparison.costs(records)),
+    ]
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ import pytest
 from editar_bench.store import UserError
 from leaderboard import readme
 from leaderboard.comparison import Cost
-from leaderboard.readme import Table, compared, floors, number, replace, scores
+from leaderboard.readme import Table, beaten, compared, floors, number, replace, scores
 
 
 def row(
@@ -59,6 +59,27 @@ def test_floors_are_met_or_not(table: Table) -> None:
     assert "| depth RMSE, gap closed by `editar-scenes` | 0.7 | 0.720 | met |" in lines
     assert "| edge F1, gap closed | 0.45 | 0.440 | not met |" in lines
     assert "| segmentation mIoU, gap closed | 0.7 | – | not met |" in lines  # unmeasured is unmet
+
+
+def test_rivals_are_beaten_where_no_interval_touches() -> None:
+    def interval(task: str, model: str, metric: str, low: float, high: float) -> dict[str, object]:
+        return row(task, model, metric, (low + high) / 2, ci_low=low, ci_high=high)
+
+    rows = [
+        interval("depth", "muse-scenes", "depth_rmse", 0.4, 0.5),
+        interval("depth", "shuffled", "depth_rmse", 0.6, 0.7),
+        interval("depth", "blank", "depth_rmse", 0.5, 0.8),  # touches
+        interval("depth", "llamagen-scenes", "depth_rmse", 0.1, 0.2),  # better
+        interval("edge", "muse-scenes", "edge_f1", 0.4, 0.5),
+        *(interval("edge", rival, "edge_f1", 0.1, 0.39) for rival in readme.RIVALS),
+        interval("segmentation", "muse-scenes", "seg_miou", 0.4, 0.5),  # no rival was run
+        interval("depth", "stable-diffusion-scenes", "depth_rmse", 0.1, 0.2),
+        interval("depth", "copy-source", "depth_rmse", 0.3, 0.4),
+    ]
+    lines = beaten(Table(pd.DataFrame(rows)))
+    missing = "not `shuffled`, `blank`, `llamagen-scenes`"
+    assert f"| `muse-scenes` | – | not `blank`, `llamagen-scenes` | all | {missing} |" in lines
+    assert "| `stable-diffusion-scenes` (against `copy-source`) | – | all | – | – |" in lines
 
 
 def test_costs_stand_beside_gaps_and_unequal_ones_apart(table: Table) -> None:
