@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 # Chosen on the validation split (32 samples a task, later 100 again) among guidance 1, 1.5, 2, 3 and temperature 0.1
 # to 1 (published: 3.0 and 1.0): colder draws lose the objects, more guidance costs exactness.
 GUIDANCE = 1.0
-TEMPERATURE = 0.7  # of `editar-common` too: the best of its four (see `compact`)
+TEMPERATURE = 0.7
+COMMON_TEMPERATURE = (
+    1.0  # of the four of `compact`, by 128 samples a task: with colder draws it leaves objects out
+)
 # As published (arXiv 2501.04699; its README and sampling script).
 RELEASED_GUIDANCE = 3.0
 RELEASED_TEMPERATURE = 1.0
@@ -113,6 +116,15 @@ class EditarCommon(EditarScenes):
 
     name = "editar-common"
     folder = "editar-common"
+
+    def __init__(
+        self,
+        guidance: float = GUIDANCE,
+        temperature: float = COMMON_TEMPERATURE,
+        top_k: int = TOP_K,
+        top_p: float = TOP_P,
+    ) -> None:
+        super().__init__(guidance, temperature, top_k, top_p)
 
 
 class Editar:

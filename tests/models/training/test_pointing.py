@@ -131,7 +131,7 @@ def test_pointed_heads_of_a_pyramid_look_at_the_middle_of_their_cells():
     torch.manual_seed(0)
     model = Var(VarConfig(**asdict(CONFIG), scales=(1, 3, SIDE), code_dim=4)).eval()
     point(model, {0: (SIDE, SIDE)}, [model.levels.weight])
-    read = (0.3 * torch.randn(1, 1 + 9 + SIDE**2, 8)).split(
+    read = (0.15 * torch.randn(1, 1 + 9 + SIDE**2, 8)).split(
         model.config.sizes, 1
     )  # as codecs have them
     seen = first_layer(
