@@ -21,13 +21,18 @@ def samples(reader: Reader, suite: str, dataset: str, task: str) -> pd.DataFrame
 
 
 def outputs(reader: Reader, suite: str, dataset: str, task: str, fingerprint: str) -> pd.DataFrame:
-    """Newest output of every model and sample (first repeat), failed ones included."""
+    """Newest output of every model and sample (first repeat), failed ones included.
+
+    An output is as new as the last run that summed it up: who goes back to earlier settings sees their pictures again.
+    """
     return reader.frame(
-        "SELECT * FROM output WHERE suite = ? AND dataset = ? AND task = ? "
-        "AND dataset_fingerprint = ? AND repeat = 0 "
-        "QUALIFY row_number() OVER (PARTITION BY model, sample_id "
-        "ORDER BY created_at DESC NULLS LAST, status = 'ok' DESC, output_id) = 1",
-        [suite, dataset, task, fingerprint],
+        "SELECT o.* FROM output o LEFT JOIN (SELECT model_key, max(finished_at) AS summed_at FROM aggregate "
+        "WHERE suite = ? AND dataset = ? AND task = ? GROUP BY model_key) a ON o.model_key = a.model_key "
+        "WHERE o.suite = ? AND o.dataset = ? AND o.task = ? AND o.dataset_fingerprint = ? AND o.repeat = 0 "
+        "QUALIFY row_number() OVER (PARTITION BY o.model, o.sample_id "
+        "ORDER BY greatest(o.created_at, summed_at) DESC NULLS LAST, o.created_at DESC NULLS LAST, "
+        "o.status = 'ok' DESC, o.output_id) = 1",
+        [suite, dataset, task] * 2 + [fingerprint],
     )
 
 

@@ -52,7 +52,7 @@ TRAINING = {
 REASON = "was never trained for <depth>"
 
 
-def _aggregate(
+def make_aggregate(
     run_id: str, model: str, info: MetricInfo, task: str, value: float | None
 ) -> Aggregate:
     return Aggregate(
@@ -83,15 +83,15 @@ def _aggregates(run_id: str) -> list[Aggregate]:
 
     rows = []
     for model, value in VALUES.items():
-        mse = _aggregate(run_id, model, MSE, "edit", value)
-        rows += [mse, _aggregate(run_id, model, CLIP, "edit", value)]
-        rows.append(_aggregate(run_id, model, SECONDS, "edit", value))
+        mse = make_aggregate(run_id, model, MSE, "edit", value)
+        rows += [mse, make_aggregate(run_id, model, CLIP, "edit", value)]
+        rows.append(make_aggregate(run_id, model, SECONDS, "edit", value))
         rows += [
             replace(mse, slice=name, value=value + shift, n=12, n_expected=12)
             for name, shift in (("seen", 0.0), ("unseen", 0.02), ("add", 0.01))
         ]
         depth = None if model == "pix2pix" else value
-        rows.append(_aggregate(run_id, model, CLIP, "depth", depth))
+        rows.append(make_aggregate(run_id, model, CLIP, "depth", depth))
     return rows
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from editar_bench.store import Reader
+from editar_bench.store import Reader, RunRecord, Store, now, write_part
 from leaderboard import gallery, queries
 from leaderboard.charts import chart_frame, interval_chart
 from leaderboard.look import number, plain
-from tests.leaderboard.conftest import REASON
+from tests.leaderboard.conftest import MSE, REASON, make_aggregate
 
 MSE_KEY = ("edit_mse", "inside-v1")
 CLIP_KEY = ("clip_score", "scenes-clip-v1")
@@ -159,6 +160,33 @@ def test_published_numbers_carry_source_and_mark() -> None:
     for path in queries.REPORTED.glob("*.csv"):  # every line has every field
         with path.open(newline="", encoding="utf-8") as file:
             assert len({len(line) for line in csv.reader(file)}) == 1
+
+
+def test_outputs_of_earlier_settings_come_back_when_they_are_summed_up_again(tmp_path) -> None:
+    def shown(*summed: str) -> list[str]:
+        with Store.open(tmp_path) as store:
+            for key in summed:
+                run_id = store.begin_run(
+                    RunRecord(suite="scenes", dataset="scenes", spec={}, provenance={})
+                )
+                row = make_aggregate(run_id, "editar", MSE, "edit", 0.2)
+                store.write_aggregates([replace(row, model_key=key)])
+                store.finish_run(run_id)
+            store.ingest()
+            store.publish()
+        outputs = gallery.outputs(Reader(tmp_path), "scenes", "scenes", "edit", "f")
+        return list(outputs["output_id"])
+
+    for key in ("old", "new"):
+        output = {
+            "output_id": key, "suite": "scenes", "task": "edit", "dataset": "scenes", "dataset_fingerprint": "f",
+            "model": "editar", "model_key": key, "kind": "measured", "sample_id": "edit-0", "repeat": 0, "status": "ok",
+            "created_at": now(),
+        }  # fmt: skip
+        write_part(tmp_path, "output", [output])
+    assert shown() == ["new"]  # a run that is not finished shows what it has
+    assert shown("old", "new") == ["new"]
+    assert shown("old") == ["old"]
 
 
 def test_samples_outputs_and_scores_belong_together(reader: Reader) -> None:
