@@ -27,15 +27,9 @@ COMPACT = (
     MODEL, "editar-common", "parti-scenes", "muse-scenes", "var-scenes", "stable-diffusion-scenes", "controlnet-scenes",
     "instruct-pix2pix-scenes",
 )  # fmt: skip
-RIVALS = (
-    "shuffled",
-    "blank",
-    "llamagen-scenes",
-)  # that a model which reads its condition must beat
-IMG2IMG, SOURCE = (
-    "stable-diffusion-scenes",
-    "copy-source",
-)  # what starts from the source must beat the source
+# What a model that reads its condition must beat; one that starts from the source picture must beat that picture.
+RIVALS = ("shuffled", "blank", "llamagen-scenes")
+IMG2IMG, SOURCE = "stable-diffusion-scenes", "copy-source"
 UNITS = "(Values: squared error ×10⁻⁴, PSNR in dB, CLIP score 100·cos, kernel distance ×10⁻³.)"
 DASH = "–"
 

@@ -128,17 +128,18 @@ def test_pointed_heads_of_a_masked_model_look_at_the_place_itself():
 
 @torch.no_grad()
 def test_pointed_heads_of_a_pyramid_look_at_the_middle_of_their_cells():
-    torch.manual_seed(0)
-    model = Var(VarConfig(**asdict(CONFIG), scales=(1, 3, SIDE), code_dim=4)).eval()
-    point(model, {0: (SIDE, SIDE)}, [model.levels.weight])
-    numbers = 0.3 * torch.randn(1, 1 + 9 + SIDE**2, 8)  # as large as codecs have them
-    read = numbers.split(model.config.sizes, 1)
-    seen = first_layer(
-        model,
-        torch.cat([model.features(x) + model.levels.weight[k] for k, x in enumerate(read)], 1),
-    )[0]
+    starts = []
+    for seed in range(8):  # what codes have of their own shifts single weights about
+        torch.manual_seed(seed)
+        model = Var(VarConfig(**asdict(CONFIG), scales=(1, 3, SIDE), code_dim=4)).eval()
+        point(model, {0: (SIDE, SIDE)}, [model.levels.weight])
+        numbers = 0.3 * torch.randn(1, 1 + 9 + SIDE**2, 8)  # as large as codecs have them
+        read = enumerate(numbers.split(model.config.sizes, 1))
+        inputs = [model.features(x) + model.levels.weight[k] for k, x in read]
+        starts.append(first_layer(model, torch.cat(inputs, 1))[0])
+    seen = torch.stack(starts).mean(0)
     middle = [place(r, c) for r in (2, 3) for c in (2, 3)]
-    assert seen[0, middle].sum() > 0.9 and seen[0, middle].min() > 0.05
+    assert seen[0, middle].sum() > 0.5 and seen[0, middle].min() > 0.1
     for row in range(3):
         for column in range(3):
             corner = [place(2 * row + r, 2 * column + c) for r in (0, 1) for c in (0, 1)]
