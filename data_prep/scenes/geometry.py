@@ -85,6 +85,8 @@ def intersect(
     normal_KS3 = origin_KS3.new_zeros((*depth_KS.shape, 3)) if normals else None
     for index, name in enumerate(SHAPES):
         k = (shape_K == index).nonzero()[:, 0]
+        if not len(k):
+            continue
         depth, normal = _enter(origin_KS3[k], direction_KS3[k], _SHAPES[name], normals)
         depth_KS[k] = depth
         if normal_KS3 is not None and normal is not None:

@@ -9,7 +9,8 @@ Legend: B scenes, O object slots, H rows, W columns, S rays a pixel, K entries o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import torch
@@ -40,7 +41,8 @@ FRONT_HALF_WIDTH = (
 )
 LOOK_AT_HEIGHT = 1.0  # meters above the grid's center: leaves room for some sky
 _SHADOW_REACH = 8.0  # meters from the grid center beyond which nothing casts shadow
-_RAYS_AT_A_TIME = {"cpu": 2**17, "cuda": 2**24}  # on a CPU the working set must stay in its cache
+# On a CPU few enough to stay in its cache, and many enough that starting the operations costs little.
+_RAYS_AT_A_TIME = {"cpu": 2**19, "cuda": 2**24}
 _MAX_DEPTH = 200.0  # meters; the ground's horizon, only for shading
 
 
@@ -87,13 +89,29 @@ def render(
     device: torch.device | str = "cpu",
 ) -> Rendering:
     """Render scenes at size×size pixels. float64 on the CPU is the reference that test pictures are made with."""
-    budget = _RAYS_AT_A_TIME[torch.device(device).type]
-    chunk = max(1, budget // (size * size * len(SAMPLES)))
-    parts = [
-        _render_chunk(_pack(scenes[i : i + chunk], dtype, device), size)
-        for i in range(0, len(scenes), chunk)
-    ]
+    kind = torch.device(device).type
+    threads = torch.get_num_threads() if kind == "cpu" else 1
+    most = _RAYS_AT_A_TIME[kind] // (size * size * len(SAMPLES))
+    chunk = max(1, min(most, -(-len(scenes) // threads)))
+
+    def part(start: int) -> Rendering:
+        return _render_chunk(_pack(scenes[start : start + chunk], dtype, device), size)
+
+    parts = _spread(part, range(0, len(scenes), chunk), threads)
     return Rendering(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Rendering)))
+
+
+def _spread(
+    part: Callable[[int], Rendering], starts: Sequence[int], threads: int
+) -> list[Rendering]:
+    """All parts, each on one thread: over tensors this small, quicker than every operation on all threads."""
+    if threads == 1 or len(starts) == 1:
+        return [part(start) for start in starts]
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(part, starts))
+    finally:
+        torch.set_num_threads(threads)  # what a worker sets is what every later thread begins with
 
 
 def object_center(item: SceneObject) -> tuple[float, float]:
@@ -249,7 +267,8 @@ class _Hits:
 
     def only(self, keep_K: Tensor) -> _Hits:
         """The hits picked by a boolean mask."""
-        return _Hits(*(getattr(self, f.name)[keep_K] for f in fields(self)))
+        k = keep_K.nonzero()[:, 0]
+        return _Hits(*(getattr(self, f.name)[k] for f in fields(self)))
 
 
 def _candidates(packed: _Packed, rays: _Rays) -> tuple[Tensor, Tensor, Tensor]:
@@ -306,19 +325,26 @@ def _blocked(packed: _Packed, b_K: Tensor, o_K: Tensor, point_KS3: Tensor) -> Te
 def _passes(
     packed: _Packed, b_N: Tensor, point_N3: Tensor, slack_N: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Pairs (point, object) where the line from the point to the sun passes the object's sphere, grown by the slack."""
+    """Pairs (point, object) where the line from the point to the sun passes the object's sphere, grown by the slack.
+
+    Points stand in the order of their scenes: a scene at a time is a product of small matrices, not a gather.
+    """
     center_BO3, radius_BO = _bounding(packed)
-    sun_B31 = packed.sun_B3[..., None]
-    height_BO = (center_BO3 @ sun_B31)[..., 0]
-    norm_BO = center_BO3.square().sum(-1)
-    point_height_N = (point_N3 * packed.sun_B3[b_N]).sum(-1)
-    along_NO = height_BO[b_N] - point_height_N[:, None]
-    cross_NO = (center_BO3[b_N] @ point_N3[..., None])[..., 0]
-    apart_NO = norm_BO[b_N] - 2 * cross_NO + point_N3.square().sum(-1, keepdim=True)
-    reach_NO = radius_BO[b_N] + slack_N[:, None]
-    near_NO = (apart_NO - along_NO.square() < reach_NO.square()) & (along_NO > -reach_NO)
-    near_NO &= packed.shape_BO[b_N] >= 0
-    n, o = near_NO.nonzero(as_tuple=True)
+    radius_BO = radius_BO.masked_fill(
+        packed.shape_BO < 0, -torch.inf
+    )  # nothing passes an empty slot
+    near = []
+    counts = b_N.bincount(minlength=len(radius_BO)).tolist()
+    split = zip(point_N3.split(counts), slack_N.split(counts), strict=True)
+    for (point_M3, slack_M), center_O3, radius_O, sun_3 in zip(
+        split, center_BO3, radius_BO, packed.sun_B3, strict=True
+    ):
+        along_MO = center_O3 @ sun_3 - (point_M3 @ sun_3)[:, None]
+        apart_MO = center_O3.square().sum(-1) - 2 * point_M3 @ center_O3.T
+        apart_MO += point_M3.square().sum(-1, keepdim=True)
+        reach_MO = radius_O + slack_M[:, None]
+        near.append((apart_MO - along_MO.square() < reach_MO.square()) & (along_MO > -reach_MO))
+    n, o = torch.cat(near).nonzero(as_tuple=True)
     return n, o
 
 
@@ -374,7 +400,7 @@ def _light(packed: _Packed, b_K: Tensor, normal_K3: Tensor) -> tuple[Tensor, Ten
 
 
 def _ground(packed: _Packed, rays: _Rays, ground_BHS: Tensor, lit_BHWS: Tensor) -> Tensor:
-    """Color of the ground along rays, (B, H, W, S, 3); rays above the horizon see it at the far end."""
+    """Color of the ground along rays, (B, 3, H, W, S); rays above the horizon see it at the far end."""
     depth_BHS = ground_BHS.clamp_max(_MAX_DEPTH)
     x_BHWS = depth_BHS[:, :, None] * rays.x_BWS[:, None]
     y_BHS = rays.eye_B3[:, 1, None, None] + depth_BHS * rays.y_BHS
@@ -387,11 +413,11 @@ def _ground(packed: _Packed, rays: _Rays, ground_BHS: Tensor, lit_BHWS: Tensor) 
     a_B3, b_B3 = tone_a[packed.ground_B], tone_b[packed.ground_B]
 
     def spread(x_B3: Tensor) -> Tensor:
-        return x_B3[:, None, None, None]
+        return x_B3[..., None, None, None]
 
-    albedo = spread(a_B3) + mix_BHWS[..., None] * spread(b_B3 - a_B3)
-    light = spread(sky_light_B3) + lit_BHWS[..., None] * spread(sun_light_B3)
-    haze = (1 - torch.exp(-depth_BHS / 25.0))[:, :, None, :, None]
+    albedo = spread(a_B3) + mix_BHWS[:, None] * spread(b_B3 - a_B3)
+    light = spread(sky_light_B3) + lit_BHWS[:, None] * spread(sun_light_B3)
+    haze = (1 - torch.exp(-depth_BHS / 25.0))[:, None, :, None]
     horizon = spread(shading.sky_tables(up_B3)[0][packed.sky_B])
     return (albedo * light).lerp_(horizon, haze.to(albedo.dtype).expand_as(albedo))
 
@@ -418,7 +444,7 @@ def _object_color(packed: _Packed, hits: _Hits, lit_K: Tensor) -> Tensor:
 
 
 def _sky(packed: _Packed, rays: _Rays) -> Tensor:
-    """Color of the sky along rays, (B, H, W, S, 3)."""
+    """Color of the sky along rays, (B, 3, H, W, S)."""
     ray_BHWS3 = torch.stack(
         torch.broadcast_tensors(
             rays.x_BWS[:, None], rays.y_BHS[:, :, None], rays.z_BHS[:, :, None]
@@ -426,11 +452,11 @@ def _sky(packed: _Packed, rays: _Rays) -> Tensor:
         -1,
     )
     unit_BHWS3 = ray_BHWS3 / ray_BHWS3.norm(dim=-1, keepdim=True)
-    return shading.sky_color(unit_BHWS3, packed.sky_B, packed.azimuth_B)
+    return shading.sky_color(unit_BHWS3, packed.sky_B, packed.azimuth_B).movedim(-1, 1)
 
 
 def _background(packed: _Packed, rays: _Rays, ground_BHS: Tensor) -> Tensor:
-    """Color of sky and ground along the colored rays, (B, H, W, 4, 3).
+    """Color of sky and ground along the colored rays, (B, 3, H, W, 4).
 
     The camera does not roll, so the horizon runs along the rows: the sky is computed for the rows down to the lowest
     horizon of the batch, the ground for those from the highest on.
@@ -443,9 +469,9 @@ def _background(packed: _Packed, rays: _Rays, ground_BHS: Tensor) -> Tensor:
     ground = _ground(packed, rays.colored(below), ground_BHS[:, below, 1:], lit_BHWS[:, below])
     sky = _sky(packed, rays.colored(slice(0, last)))
     mixed = slice(first, last)
-    ground_first, sky_last = ground[:, : last - first], sky[:, mixed]
-    seam = torch.where(falls_BHS[:, mixed, None, :, None], ground_first, sky_last)
-    return torch.cat([sky[:, :first], seam, ground[:, last - first :]], 1)
+    ground_first, sky_last = ground[:, :, : last - first], sky[:, :, mixed]
+    seam = torch.where(falls_BHS[:, None, mixed, None, :], ground_first, sky_last)
+    return torch.cat([sky[:, :, :first], seam, ground[:, :, last - first :]], 2)
 
 
 def _render_chunk(packed: _Packed, size: int) -> Rendering:
@@ -459,10 +485,10 @@ def _render_chunk(packed: _Packed, size: int) -> Rendering:
     seen = hits.only(hits.s_K > 0)
     point_K3 = rays.eye_B3[seen.b_K] + seen.depth_K[:, None] * seen.ray_K3
     shaded_K3 = _object_color(packed, seen, _object_light(packed, seen, point_K3))
-    color[seen.b_K, seen.p_K // size, seen.p_K % size, seen.s_K - 1] = shaded_K3
-    picture = color.clamp_(0, 1).mean(3).pow(shading.GAMMA)
+    color[seen.b_K, :, seen.p_K // size, seen.p_K % size, seen.s_K - 1] = shaded_K3
+    picture = color.clamp_(0, 1).mean(-1).pow(shading.GAMMA)
     picture = shading.apply_style(picture, packed.style_B).clamp(0, 1)
-    rgb = (picture * 255 + 0.5).to(torch.uint8)
+    rgb = (picture * 255 + 0.5).to(torch.uint8).movedim(1, -1).contiguous()
     return Rendering(rgb, *_maps(packed, hits.only(hits.s_K == 0), ground_BHS[..., 0], size))
 
 

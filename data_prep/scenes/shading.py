@@ -132,13 +132,17 @@ def shade_object(
     return stacked.gather(0, material_N[None, :, None].expand(1, -1, 3))[0]
 
 
-def apply_style(rgb_BHW3: Tensor, style_B: Tensor) -> Tensor:
+def apply_style(rgb_B3HW: Tensor, style_B: Tensor) -> Tensor:
     """Finish of the whole picture (values in [0, 1]) in the order of STYLES: photo, faded, poster, pastel, nocturne."""
-    gray = rgb_BHW3.mean(-1, keepdim=True)
-    faded = (0.50 * rgb_BHW3 + 0.50 * gray) * rgb_BHW3.new_tensor([0.86, 0.74, 0.58]) + 0.12
-    vivid = (gray + 1.4 * (rgb_BHW3 - gray)).clamp(0, 1)
+
+    def tint(red: float, green: float, blue: float) -> Tensor:
+        return rgb_B3HW.new_tensor([red, green, blue])[:, None, None]
+
+    gray = rgb_B3HW.mean(1, keepdim=True)
+    faded = (0.50 * rgb_B3HW + 0.50 * gray) * tint(0.86, 0.74, 0.58) + 0.12
+    vivid = (gray + 1.4 * (rgb_B3HW - gray)).clamp(0, 1)
     poster = torch.floor(vivid * 3.999) / 3
-    pastel = 0.55 * rgb_BHW3 + 0.45
-    nocturne = rgb_BHW3 * rgb_BHW3.new_tensor([0.42, 0.50, 0.80])
-    finishes = torch.stack([rgb_BHW3, faded, poster, pastel, nocturne])
+    pastel = 0.55 * rgb_B3HW + 0.45
+    nocturne = rgb_B3HW * tint(0.42, 0.50, 0.80)
+    finishes = torch.stack([rgb_B3HW, faded, poster, pastel, nocturne])
     return finishes[style_B, torch.arange(len(style_B), device=style_B.device)]

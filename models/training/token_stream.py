@@ -57,9 +57,13 @@ class CodeCache:
 
     def __call__(self, kind: str, rows: NDArray[np.int64]) -> Tensor:
         """Codes int64 (B, N) of "rgb", "depth", "edge" or "segmentation" pictures, or of "pyramid"s of rgb ones."""
-        table = self._codes.setdefault(
-            kind, torch.full((2 * len(self.bank), self._slots(kind)), -1, dtype=torch.int16)
-        )
+        if (
+            kind not in self._codes
+        ):  # the table is as large as the bank: made once, not at every call
+            self._codes[kind] = torch.full(
+                (2 * len(self.bank), self._slots(kind)), -1, dtype=torch.int16
+            )
+        table = self._codes[kind]
         index = torch.from_numpy(rows)
         new = np.unique(rows[(table[index, 0] < 0).numpy()])
         if len(new):

@@ -108,6 +108,18 @@ def test_a_picture_does_not_depend_on_its_batch():
         assert torch.equal(alone.label[0], together.label[index])
 
 
+def test_a_picture_does_not_depend_on_the_number_of_threads():
+    scenes, threads = _train_scenes(4), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = render(scenes, SIZE, dtype=torch.float64)
+        torch.set_num_threads(3)
+        _same(one, render(scenes, SIZE, dtype=torch.float64))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_single_precision_is_close_to_double():
     scenes = _train_scenes(8)
     single, double = render(scenes, SIZE), render(scenes, SIZE, dtype=torch.float64)

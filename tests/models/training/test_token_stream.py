@@ -91,6 +91,7 @@ def test_codes_are_made_once_and_never_in_bf16(stream, bank, kind, monkeypatch):
     assert torch.equal(first, CodeCache(bank, stream.codec)(kind, rows))
     assert first.dtype == torch.int64 and torch.equal(first[0], first[2])
     monkeypatch.setattr(cache, "_encode", None)  # nothing is coded any more
+    monkeypatch.setattr(torch, "full", None)  # nor is the table, as large as the bank, made again
     assert torch.equal(cache(kind, rows), first)
 
 
