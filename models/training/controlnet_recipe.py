@@ -5,7 +5,8 @@ that start at zero. Condition pictures are in [0, 1], which is what diffusers' p
 
 The published half of the captions to empty drowns the condition in what the lost captions leave unknown: after 1,600
 label maps, another picture's map added 0.0084 to the error, and 0.0192 with a tenth. Batches of 8 took it five times as
-far as batches of 16. Legend: B batch.
+far as batches of 16. What AdamW moves (the first convolution over the colors of the condition, norms and biases) wants
+ten times the rate that is usual: with it the same label maps close 0.49 of the gap instead of 0.41. Legend: B batch.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class ControlNetRecipe:
         validation: Bank,
         weights_root: Path,
         *,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 1e-2,
         batch_size: int = 8,  # small: at these budgets the number of steps is what counts
     ) -> None:
         self.name = f"controlnet-{kind}"

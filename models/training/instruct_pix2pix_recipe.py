@@ -63,7 +63,7 @@ class InstructPix2PixRecipe:
         validation: Bank,
         weights_root: Path,
         *,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 5e-3,
         batch_size: int = 16,
     ) -> None:
         self.train, self.validation = train, validation
