@@ -330,9 +330,8 @@ def _passes(
     Points stand in the order of their scenes: a scene at a time is a product of small matrices, not a gather.
     """
     center_BO3, radius_BO = _bounding(packed)
-    radius_BO = radius_BO.masked_fill(
-        packed.shape_BO < 0, -torch.inf
-    )  # nothing passes an empty slot
+    # Nothing passes an empty slot.
+    radius_BO = radius_BO.masked_fill(packed.shape_BO < 0, -torch.inf)
     near = []
     counts = b_N.bincount(minlength=len(radius_BO)).tolist()
     split = zip(point_N3.split(counts), slack_N.split(counts), strict=True)

@@ -3,7 +3,8 @@
 Noise schedule and sampling of time steps are those of Stable Diffusion (arXiv 2112.10752): scaled-linear betas, uniform
 steps. The networks predict v, as Stable Diffusion 2 does (arXiv 2202.00512). At large noise the error of a predicted
 noise returns 15-fold in the picture: after 400 steps of 16 edits InstructPix2Pix kept 14.1 dB outside the edit, and
-26.9 dB with v. Legend: B batch, C latent channels, H, W latent sides, P parameters.
+26.9 dB with v. AdamW, which moves what Muon leaves, has five to ten times the usual rate (docs/training-log.md: "What
+Muon does not move"). Legend: B batch, C latent channels, H, W latent sides, P parameters.
 """
 
 from __future__ import annotations
