@@ -97,11 +97,11 @@ def render(
     def part(start: int) -> Rendering:
         return _render_chunk(_pack(scenes[start : start + chunk], dtype, device), size)
 
-    parts = _spread(part, range(0, len(scenes), chunk), threads)
+    parts = _in_parallel(part, range(0, len(scenes), chunk), threads)
     return Rendering(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Rendering)))
 
 
-def _spread(
+def _in_parallel(
     part: Callable[[int], Rendering], starts: Sequence[int], threads: int
 ) -> list[Rendering]:
     """All parts, each on one thread: over tensors this small, quicker than every operation on all threads."""
