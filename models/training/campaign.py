@@ -43,6 +43,7 @@ class Campaign:
     evaluator_edits: int
     weights: Path = WEIGHTS
     judges: Path = _JUDGES
+    continuing: bool = False  # whether networks go on from shipped weights
 
     def bank(self, split: str, size: int = IMAGE_SIZE) -> Bank:
         """The bank of a split, rendered first if need be."""
@@ -157,6 +158,9 @@ def _editar(
     from models.training.teachers import judging_clip, own_teacher
     from models.training.token_stream import SHARES as TASK_SHARES
 
+    if campaign.continuing:
+        # The alignment is not shipped; a fresh one undoes in minutes what hours have settled (docs/training-log.md).
+        teacher = "none"
     teachers = {
         "own": lambda: own_teacher(campaign.folder("teacher") / "teacher.pt"),
         "judging CLIP": judging_clip,

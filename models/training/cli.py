@@ -61,7 +61,10 @@ def _budgets(options: argparse.Namespace) -> dict[str, Budget]:
         if wanted == "ablations":
             return {name: Budget(flops=options.flops) for name in ABLATIONS}
         return {name: Budget(flops=flops) for name, flops in operations(options.flops).items()}
-    names = {"all": list(SHARES), "grids": list(GRIDS)}.get(wanted, [wanted])
+    networks = list(SHARES)
+    if options.from_weights:  # nothing that goes on is distilled
+        networks.remove("teacher")
+    names = {"all": networks, "grids": list(GRIDS)}.get(wanted, [wanted])
     known = [*SHARES, *operations(1.0), *ABLATIONS, *GRIDS]
     if names[0] not in known:
         raise UserError(
@@ -94,6 +97,7 @@ def _train(options: argparse.Namespace, budgets: Mapping[str, Budget]) -> None:
         options.edits or train_edits,
         options.edits or evaluator_edits,
         **_places(_root(options.weights, budgets), budgets),
+        continuing=options.from_weights is not None,
     )
     for name, budget in budgets.items():
         target = campaign.folder(name)
@@ -206,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
         "--from",
         dest="from_weights",
         choices=["weights"],
-        help="continue from the shipped weights with a fresh optimizer, a warm-up and a fifth of the rate",
+        help="continue from the shipped weights with a fresh optimizer, a warm-up and a fifth of the rate; "
+        "EditAR then reads its own draws, without distillation",
     )
     return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -13,14 +14,18 @@ from editar_bench.evaluators.pretrained import load_clip
 from editar_bench.types import Task
 from models import weights_manifest
 from models.adapters.ablations import EditarAblation, NoDistillation
-from models.training import cli
-from models.training.campaign import _RECIPES
+from models.training import cli, settings
+from models.training.campaign import _RECIPES, SHARES, Campaign
 from models.training.editar_recipe import EditARRecipe
 from models.training.families import ABLATIONS
 from models.training.settings import EDITAR
 from models.training.teacher_recipe import WIDTH, Teacher
 from models.training.teachers import judging_clip, own_teacher
 from models.training.trainer import Clock
+
+SMALL = replace(
+    EDITAR, dim=32, n_layer=1, n_head=4, vocab_size=32, cls_token_num=40, caption_dim=32
+)
 
 
 @pytest.mark.weights
@@ -47,10 +52,7 @@ def test_a_teacher_is_frozen_and_a_missing_one_is_said(tmp_path):
 
 
 def test_no_distillation_and_one_task_alone(bank, weights):
-    config = replace(
-        EDITAR, dim=32, n_layer=1, n_head=4, vocab_size=32, cls_token_num=40, caption_dim=32
-    )
-    recipe = EditARRecipe(config, bank, bank, weights, None, shares={Task.DEPTH: 1.0})
+    recipe = EditARRecipe(SMALL, bank, bank, weights, None, shares={Task.DEPTH: 1.0})
     assert recipe.settings["shares"] == {"depth": 1.0}
     assert recipe.settings["distillation_weight"] == 0.0
     drawn = recipe.stream.batch(16, torch.Generator().manual_seed(0))
@@ -60,10 +62,7 @@ def test_no_distillation_and_one_task_alone(bank, weights):
 
 
 def test_a_continuation_reads_its_own_draws(bank, weights, tmp_path, monkeypatch):
-    config = replace(
-        EDITAR, dim=32, n_layer=1, n_head=4, vocab_size=32, cls_token_num=40, caption_dim=32
-    )
-    recipe = EditARRecipe(config, bank, bank, weights, None, batch_size=32)
+    recipe = EditARRecipe(SMALL, bank, bank, weights, None, batch_size=32)
     module, read = recipe.build(), []
     forward = module.forward_train
     monkeypatch.setattr(module, "forward_train", lambda *a: read.append(a[2]) or forward(*a))
@@ -80,6 +79,21 @@ def test_a_continuation_reads_its_own_draws(bank, weights, tmp_path, monkeypatch
     assert recipe.settings["own_draws"] == 0.5
     # An untrained model draws any of 32 codes: half of what is left right by the other rule is wrong too.
     assert wrong() == pytest.approx(0.1 + 0.9 * 0.5, abs=0.1) and len(read) == 3
+
+
+def test_what_goes_on_from_shipped_weights_needs_no_teacher(bank, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(Campaign, "bank", lambda *_: bank)
+    monkeypatch.setattr(settings, "EDITAR", SMALL)
+    places = {"bank_folder": tmp_path, "runs": tmp_path, "weights": weights}
+    campaign = partial(Campaign, **places, device="cpu", train_edits=1, evaluator_edits=1)
+    with pytest.raises(UserError, match="train teacher"):
+        campaign().recipe("editar")
+    recipe = campaign(continuing=True).recipe("editar")
+    assert recipe.settings["distillation_weight"] == 0.0 and recipe.settings["teacher"] == ""
+    for given, left_out in (([], set()), (["--from", "weights"], {"teacher"})):
+        budgets = cli._budgets(cli._parser().parse_args(["all", "--minutes", "60", *given]))
+        assert set(SHARES) - set(budgets) == left_out
+        assert sum(b.minutes for b in budgets.values()) == pytest.approx(60)
 
 
 def test_every_ablation_can_be_trained_and_run():
