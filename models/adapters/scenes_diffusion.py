@@ -30,9 +30,9 @@ SIDE = 64  # pixels; the only size that the networks have seen
 SHARED = ("vae", "text")
 BASE = "stable-diffusion"
 FAMILY = (BASE, "controlnet-depth", "controlnet-edge", "controlnet-segmentation")
-# Best of four trials each on the validation split (32 samples a task, 48 of edits, mean gap closed). Published: guidance
-# 7.5 for all three, strength 0.8, control scale 1, image guidance 1.5, and 100 steps of InstructPix2Pix, which runs its
-# network three times a step.
+# Best of four trials each on the validation split (32 samples a task, 48 of edits, mean gap closed). Published:
+# guidance 7.5 for all three, strength 0.8, control scale 1, image guidance 1.5, and 100 steps of InstructPix2Pix, which
+# runs its network three times a step.
 STRENGTH = 0.45
 EDIT_GUIDANCE = 3.0
 CONTROL_GUIDANCE, CONTROL_SCALE = 1.0, 2.0
