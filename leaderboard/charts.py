@@ -83,7 +83,7 @@ def effect_frame(rows: Sequence[Compared]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["metric", "effect", "low", "high", "better"])
 
 
-def effect_chart(frame: pd.DataFrame, a: str, b: str) -> alt.LayerChart:
+def effect_chart(frame: pd.DataFrame, a: str, b: str) -> alt.LayerChart | alt.FacetChart:
     """A dot and an interval a metric around a line at zero: left of it B is better, right of it A."""
     color = alt.Color(
         "better:N",

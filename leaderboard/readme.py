@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -188,7 +189,7 @@ def compared(table: Table, found: Iterable[comparison.Cost]) -> list[str]:
 def section(reader: Reader) -> str:
     """Everything between the two marks."""
     table = Table(reader.details())
-    records = {}
+    records: dict[str, Any] = {}
     for run_id in table.rows["run_id"].dropna().unique():
         records |= reader.run_record(str(run_id)).get("provenance", {}).get("models", {})
     lines = [line for task in COLUMNS for line in scores(table, task)]

@@ -168,7 +168,10 @@ def _pack(scenes: Sequence[Scene], dtype: torch.dtype, device: torch.device | st
         -1,
     )
     return _Packed(
-        *code_BO4.unbind(-1),
+        code_BO4[..., 0],
+        code_BO4[..., 1],
+        code_BO4[..., 2],
+        code_BO4[..., 3],
         center_BO3,
         real_BO4[..., 2],
         real_BO4[..., 3],

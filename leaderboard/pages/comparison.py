@@ -44,7 +44,7 @@ def show_costs(found: Sequence[comparison.Cost]) -> None:
     )
 
 
-def chart(points: pd.DataFrame, column: queries.Column) -> alt.LayerChart:
+def chart(points: pd.DataFrame, column: queries.Column) -> alt.LayerChart | alt.FacetChart:
     """Quality over seconds a picture (logarithmic), each model a dot with its interval and its name."""
     seconds = alt.X("seconds:Q", title="seconds a picture", scale=alt.Scale(type="log"))
     title = f"{column.metric} {column.arrow}"

@@ -7,12 +7,13 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 from editar_bench.errors import UserError
 from editar_bench.types import Capability, Example, Generation, How, Picture, Task
 
 NATIVE = Capability(how=How.NATIVE)
+Word = TypeVar("Word", bound=str)
 
 
 def everywhere(capability: Capability) -> Mapping[Task, Capability]:
@@ -45,15 +46,16 @@ def whole(name: str, value: Any, low: int) -> int:
     return int(value)
 
 
-def one_of(name: str, value: Any, known: Collection[str]) -> str:
+def one_of(name: str, value: Any, known: Collection[Word]) -> Word:
     """A setting as one of the known words.
 
     Raises:
         ValueError: it is none of them.
     """
-    if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{name} is {value!r} and must be one of {', '.join(known)}")
-    return value
+    for word in known:
+        if word == value:
+            return word
+    raise ValueError(f"{name} is {value!r} and must be one of {', '.join(known)}")
 
 
 def words(name: str, value: Any) -> str:

@@ -38,7 +38,7 @@ from models.weights_manifest import WEIGHTS, checked
 
 if TYPE_CHECKING:
     from models.editar.pipeline import EditAR
-    from models.editar.precision import Precision
+    from models.editar.precision import CacheType, Precision, WeightType
 
 # Chosen on the validation split (32 samples a task, later 100 again) among guidance 1, 1.5, 2, 3 and temperature 0.1
 # to 1 (published: 3.0 and 1.0): colder draws lose the objects, more guidance costs exactness.
@@ -156,7 +156,7 @@ class Editar:
         cache_type: str = "full",
     ) -> None:
         self._sampling = _settings(guidance, temperature, top_k, top_p)
-        self._types = (
+        self._types: tuple[WeightType, CacheType] = (
             one_of("weight_type", weight_type, ("full", "int8", "fp8")),
             one_of("cache_type", cache_type, ("full", "fp8")),
         )

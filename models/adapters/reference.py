@@ -166,8 +166,9 @@ class CodecRoundTrip(_RoundTrip):
         from models.editar.pipeline import read_config, section
 
         vq = section(read_config(self._folder), "vq", self._folder)
-        self._codec: Codec = load_codec(self._folder / "codec.safetensors", vq).to(device)
-        return self._codec.config.image_size
+        codec: Codec = load_codec(self._folder / "codec.safetensors", vq).to(device)
+        self._codec = codec
+        return codec.config.image_size
 
     def _restore(self, images_B3HW: torch.Tensor) -> torch.Tensor:
         return self._codec.decode(self._codec.encode(images_B3HW))

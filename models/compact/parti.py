@@ -223,8 +223,8 @@ class _Reader:
         self.model, self.halves, self.pictures = model, halves, len(text)
         null_R = torch.arange(halves, device=text.device).repeat(len(text)) == 1
         # The null half keeps the condition picture, as EditAR's does.
-        inputs = (x.repeat_interleave(halves, 0) for x in (text, condition_codes))
-        self.reads = model.encode(*inputs, null_R, torch.zeros_like(null_R))
+        text, condition_codes = (x.repeat_interleave(halves, 0) for x in (text, condition_codes))
+        self.reads = model.encode(text, condition_codes, null_R, torch.zeros_like(null_R))
         length = model.config.block_size
         self.table_NP2 = model.rotary[-length:]
         self.caches = [Cache(layer.attention, len(null_R), length) for layer in model.layers]

@@ -49,7 +49,7 @@ def full_attention(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMJ: Tensor) -> Tensor:
 
 
 def _by_hand(q_BHLK: Tensor) -> bool:
-    return q_BHLK.device.type == "cpu" and torch.is_grad_enabled()
+    return bool(q_BHLK.device.type == "cpu" and torch.is_grad_enabled())
 
 
 def _attend(q_BHRK: Tensor, k_BHEK: Tensor, v_BHEK: Tensor, bias: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class CodecConfig:
     @property
     def downsampling(self) -> int:
         """Pixels per code along one side."""
-        return 2 ** (len(self.ch_mult) - 1)
+        return 1 << len(self.ch_mult) - 1
 
     @property
     def grid(self) -> int:
@@ -91,7 +91,9 @@ class CodecConfig:
 
         Of the published trainer's further keys those are read over that say what this codec does anyway.
         """
-        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        settings: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
         for name, usual in _USUAL.items():
             if settings.get(name) == usual:
                 settings.pop(name)
@@ -289,7 +291,8 @@ class Codec(nn.Module):
     @torch.no_grad()
     def encode_multiscale(self, images: Tensor) -> list[Tensor]:
         """Code pictures as a residual pyramid: one int64 (B, p_k²) a scale, coarse to fine."""
-        return self.multiscale.encode(self.latents(images), self.quantize)
+        codes: list[Tensor] = self.multiscale.encode(self.latents(images), self.quantize)
+        return codes
 
     @torch.no_grad()
     def quantized_multiscale(self, codes: Sequence[Tensor]) -> Tensor:

@@ -29,7 +29,7 @@ from torch import Tensor
 from models.editar import kernels, products
 from models.editar.attending import Attention, TorchAttention
 from models.editar.cache import LayerCache, Layout
-from models.editar.precision import Precision, WeightType
+from models.editar.precision import Precision
 from models.editar.products import Product
 from models.editar.transformer import Block, RMSNorm, Transformer
 
@@ -126,7 +126,7 @@ class Decoder:
         self.prefilling = TorchAttention(model, self.layout, batch)
         self.attention: Attention = self.prefilling
         self.gated: Callable[[Tensor, Tensor], Tensor] = products.gated
-        few_bits: Callable[[Tensor, WeightType], Product] = products.rounded
+        few_bits: Callable[..., Product] = products.rounded
         if self.fused:
             from models.editar.kernels import attention
             from models.editar.kernels import products as fused_products

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from editar_bench.types import Picture
 
+Pictures = Sequence[Picture] | NDArray[np.uint8]  # of one size
 
-def to_tensor(pictures: Sequence[Picture], device: torch.device | str = "cpu") -> Tensor:
+
+def to_tensor(pictures: Pictures, device: torch.device | str = "cpu") -> Tensor:
     """Uint8 (H, W, 3) pictures of one size to float32 (B, 3, H, W) in [-1, 1]."""
     stacked_BHW3 = torch.from_numpy(np.array(pictures)).to(device)
     return stacked_BHW3.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0

@@ -139,9 +139,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def section(config: Mapping[str, Any], name: str, folder: Path) -> Mapping[str, Any]:
     """One object of a config.json."""
-    if not isinstance(config.get(name), Mapping):
+    found = config.get(name)
+    if not isinstance(found, Mapping):
         raise UserError(f"weights: {folder / 'config.json'} has no object '{name}'; add it")
-    return config[name]
+    return found
 
 
 def sibling(folder: Path, relative: str) -> Path:

@@ -112,7 +112,7 @@ def revive(
         How many codes were replaced.
     """
     dead_K = (usage_V == 0).nonzero().squeeze(1)
-    count = dead_K.numel()
+    count = len(dead_K)
     if count == 0:
         return 0
     picks_K = torch.randint(latents_MC.shape[0], (count,), generator=generator)

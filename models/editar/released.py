@@ -20,7 +20,7 @@ from typing import Any
 from editar_bench.errors import MissingWeights, UserError
 
 TEXT_ENCODER = "google/flan-t5-xl"
-TEXT_FILES = ("*.json", "*.safetensors", "spiece.model")  # not the copies in other formats
+TEXT_FILES = ["*.json", "*.safetensors", "spiece.model"]  # not the copies in other formats
 MANIFEST = "manifest.json"
 _KINDS = ("dataset", "model")  # of hub repositories; EditAR's authors chose the first
 

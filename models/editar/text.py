@@ -91,7 +91,9 @@ def load_text_encoder(
             f"such as {sorted(info['missing_keys'])[0]}; fetch them again"
         )
     encoder.requires_grad_(False)
-    return TextEncoder(encoder.to(dtype), tokenizer, slots or tokenizer.model_max_length).eval()
+    loaded = TextEncoder(encoder.to(dtype), tokenizer, slots or tokenizer.model_max_length)
+    loaded.eval()
+    return loaded
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> bytes:

@@ -95,9 +95,9 @@ class _Shard:
 
     def bytes(self, name: str) -> int:
         """Size of a map's file that ends with this shard."""
-        return self.rows.stop * self.size**2 * _CHANNELS[name]
+        return int(self.rows.stop) * self.size**2 * _CHANNELS[name]
 
-    def map(self, name: str, mode: Literal["r", "r+"]) -> NDArray[np.uint8]:
+    def map(self, name: str, mode: Literal["r", "r+"]) -> np.memmap[Any, np.dtype[np.uint8]]:
         """A map from the beginning to the end of this shard."""
         channels = _CHANNELS[name]
         shape = (self.rows.stop, self.size, self.size, *((channels,) if channels > 1 else ()))

@@ -11,7 +11,7 @@ from typing import Literal
 from data_prep.scenes.constants import IMAGE_SIZE
 from models.training.bank import Bank, open_bank
 from models.training.families import GRIDS
-from models.training.trainer import Recipe
+from models.training.recipe import Recipe
 
 SHARES = {  # of the minutes of `train all`; measured needs, rounded
     "codec": 0.22,

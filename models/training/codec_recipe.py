@@ -30,7 +30,7 @@ from models.training.data import (
     mixed_batch,
     rgb,
 )
-from models.training.trainer import Clock
+from models.training.recipe import Clock
 
 UNQUANTIZED_SHARE = 0.10  # of the budget
 REVIVE_STEPS = 50

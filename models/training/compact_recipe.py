@@ -16,8 +16,8 @@ from models.editar.checkpoint import load_rotary, save_half
 from models.editar.config import TransformerConfig
 from models.editar.transformer import RotaryNetwork, joint_dropout
 from models.training.bank import Bank
+from models.training.recipe import Clock
 from models.training.token_stream import SHARES, Target, TokenBatch, TokenStream
-from models.training.trainer import Clock
 
 _Network = TypeVar("_Network", bound=RotaryNetwork)
 _Config = TypeVar("_Config", bound=TransformerConfig)

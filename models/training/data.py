@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from editar_bench.conditions import SCENES_PALETTE
-from editar_bench.types import Picture
-from models.editar.pictures import to_tensor
+from models.editar.pictures import Pictures, to_tensor
 from models.training.bank import Bank
 
 CONDITIONS = ("depth", "edge", "segmentation")
@@ -36,7 +35,8 @@ def condition(bank: Bank, kind: str, rows: Sequence[int] | NDArray[np.int64]) ->
 
 def pick(count: int, n: int, generator: torch.Generator) -> NDArray[np.int64]:
     """N random indices below `count`."""
-    return torch.randint(count, (n,), generator=generator).numpy()
+    indices: NDArray[np.int64] = torch.randint(count, (n,), generator=generator).numpy()
+    return indices
 
 
 def mixed_batch(bank: Bank, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -59,6 +59,6 @@ def mixed_batch(bank: Bank, size: int, generator: torch.Generator) -> tuple[Tens
     return torch.cat(images).contiguous(memory_format=torch.channels_last), weight
 
 
-def grid(rows: Sequence[Sequence[Picture]]) -> NDArray[np.uint8]:
+def grid(rows: Sequence[Pictures]) -> NDArray[np.uint8]:
     """A sheet: each entry (n, H, W, 3) becomes one row of pictures."""
     return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)

@@ -15,7 +15,7 @@ from models.editar.codec import Codec, CodecConfig
 from models.training.bank import Bank
 from models.training.codec_recipe import CodecRecipe, picture_loss
 from models.training.data import mixed_batch
-from models.training.trainer import Clock
+from models.training.recipe import Clock
 from models.weights_manifest import codes_sha256
 
 

@@ -23,9 +23,9 @@ from models.training.bank import Bank
 from models.training.data import rgb
 from models.training.misreading import MISREAD, OWN, misread, own_draws
 from models.training.pointing import heads_at_condition, point
+from models.training.recipe import Clock
 from models.training.teachers import FrozenTeacher
 from models.training.token_stream import SHARES, TokenBatch, TokenStream
-from models.training.trainer import Clock
 
 _SHEET = SamplerSettings(guidance=3.0, top_k=100)
 

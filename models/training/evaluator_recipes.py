@@ -19,7 +19,7 @@ from editar_bench.types import Picture
 from models.training.augment import degrade
 from models.training.bank import Bank
 from models.training.data import pick, rgb
-from models.training.trainer import Clock
+from models.training.recipe import Clock
 
 OBJECT_WEIGHT = 4.0  # of pixels of objects, which are few
 _VALIDATION_ROWS = np.arange(200)

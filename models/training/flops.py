@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 if TYPE_CHECKING:
-    from models.training.trainer import Clock, Recipe
+    from models.training.recipe import Clock, Recipe
 
 
 def step_flops(

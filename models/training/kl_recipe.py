@@ -32,7 +32,7 @@ from models.training.data import (
     mixed_batch,
     rgb,
 )
-from models.training.trainer import Clock
+from models.training.recipe import Clock
 
 CHANNELS = (24, 48, 80)  # two halvings: 64 px become 16 x 16 latents
 LATENT_CHANNELS = 4

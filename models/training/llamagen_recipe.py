@@ -21,8 +21,8 @@ from models.editar.pictures import to_pictures
 from models.training.bank import Bank
 from models.training.data import grid
 from models.training.misreading import MISREAD, misread
+from models.training.recipe import Clock
 from models.training.token_stream import TokenBatch, TokenStream
-from models.training.trainer import Clock
 
 TEXT_DROPOUT = 0.1  # as published
 _SHEET = SamplerSettings(guidance=3.0, top_k=100)

@@ -35,7 +35,7 @@ def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
 
 def _is_hidden(weight: Tensor) -> bool:
     rows, columns = weight.shape[:2]
-    return min(rows, columns) >= _FEWEST and rows <= _READ_OUT * columns
+    return bool(min(rows, columns) >= _FEWEST and rows <= _READ_OUT * columns)
 
 
 class Muon(torch.optim.Optimizer):

@@ -19,8 +19,8 @@ from data_prep.scenes.description import COLORS, LABELS
 from editar_bench.types import Picture
 from models.training.bank import Bank
 from models.training.data import pick, rgb
+from models.training.recipe import Clock
 from models.training.settings import CODEC
-from models.training.trainer import Clock
 
 # Two codes a side: what the alignment convolution's stride of two gives.
 PATCH = 2 * CODEC.downsampling

@@ -30,7 +30,7 @@ from models.editar.templates import prompt_for
 from models.editar.text import TextEncoder, load_text_encoder, save_encoder, save_tokenizer
 from models.training.bank import Bank
 from models.training.data import pick
-from models.training.trainer import Clock
+from models.training.recipe import Clock
 
 SLOTS = (
     68  # text slots: the longest text of the grammar with its template fits (a test draws 10,000)
@@ -225,7 +225,7 @@ class TextRecipe:
         texts, answers = self._batch(self.validation, range(len(self.validation)))
         device = module.query_QC.device
         ids, mask = (t.to(device) for t in self.tokenizer.tokenize(texts))
-        figures = {}
+        figures: dict[str, float] = {}
         for reader, answered in zip(("attention", "mean"), module(ids, mask), strict=True):
             groups: dict[str, list[float]] = {"cells": [], "type": [], "attribute": [], "value": []}
             for name, logits in zip(module.asked, answered, strict=True):

@@ -274,7 +274,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _device_name(device: str) -> str:
     if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
+        return str(torch.cuda.get_device_name(device))
     import platform
 
     return platform.processor() or platform.machine()

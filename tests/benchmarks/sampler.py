@@ -1,8 +1,9 @@
 """Seconds a picture of EditAR's sampler on a CPU: `python -m tests.benchmarks.sampler`.
 
 The plain side does the published steps and no others (`sampler_plain`); both sides run the shipped weights at the
-shipped settings, in float32, on one thread, in turns. What is compared is processor time, in which others that want
-the same core play little part. Text encoder and codec are not part of it.
+shipped settings, both in float32 and then, as the published code does, both in bfloat16, on one thread, in turns. What
+is compared is processor time, in which others that want the same core play little part. Text encoder and codec are not
+part of it.
 """
 
 from __future__ import annotations
@@ -74,9 +75,12 @@ def main() -> None:
         f"1 thread, {config.n_layer} layers of width {config.dim}, {config.block_size} codes",
         flush=True,
     )
-    for task in (SceneEdit, SceneDepth):
-        for batch in ROUNDS:
-            compare(editar, task, batch)
+    for dtype in (torch.float32, torch.bfloat16):
+        editar.transformer.to(dtype)
+        print(dtype, flush=True)
+        for task in (SceneEdit, SceneDepth):
+            for batch in ROUNDS:
+                compare(editar, task, batch)
 
 
 if __name__ == "__main__":

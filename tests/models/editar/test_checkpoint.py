@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from editar_bench.errors import UserError
 from models.editar.checkpoint import load_codec, load_transformer, save_half
+from models.editar.config import TransformerConfig
 from tests.models.editar.released import write_codec, write_transformer
 
 
@@ -127,6 +128,7 @@ def test_the_published_trainers_other_keys_are_read_where_they_change_nothing(go
     model = load_transformer(path, {**config, **published, "resid_dropout_p": 0.2})
     assert model.layers[0].attention.resid_dropout.p == 0.2
     load_transformer(path, {**config, "n_kv_head": config["n_head"]})
+    assert TransformerConfig.from_dict({"n_kv_head": 20}) == TransformerConfig()
     for changed in ({"n_kv_head": 1}, {"ffn_dim_multiplier": 1.5}):
         with pytest.raises(UserError, match=next(iter(changed))):
             load_transformer(path, {**config, **changed})

@@ -16,8 +16,8 @@ from models.compact.muse import Muse, random_mask
 from models.compact.var import Var, VarConfig
 from models.editar.config import TransformerConfig
 from models.training.muse_recipe import LABEL_SMOOTHING, MuseRecipe
+from models.training.recipe import Clock
 from models.training.settings import MUSE, VAR
-from models.training.trainer import Clock
 from models.training.var_recipe import VarRecipe
 from models.weights_manifest import partners
 from tests.models.making import write_codec, write_text

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from models.training.flops import step_flops
-from models.training.trainer import Clock
+from models.training.recipe import Clock
 
 
 class _Recipe:

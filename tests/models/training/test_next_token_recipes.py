@@ -16,7 +16,7 @@ from models.editar.config import TransformerConfig
 from models.training.llamagen_recipe import LlamaGenRecipe, captions
 from models.training.parti_recipe import PartiRecipe
 from models.training.pointing import SHARPNESS
-from models.training.trainer import Clock
+from models.training.recipe import Clock
 from models.weights_manifest import partners
 from tests.models.training.conftest import SLOTS
 

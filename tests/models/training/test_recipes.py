@@ -16,7 +16,8 @@ from models.editar.config import TransformerConfig
 from models.training import trainer as trainer_module
 from models.training.data import CONDITIONS, mixed_batch
 from models.training.kl_recipe import KLRecipe, load_autoencoder, round_trip
-from models.training.trainer import Budget, Clock, Trainer
+from models.training.recipe import Budget, Clock
+from models.training.trainer import Trainer
 from models.weights_manifest import codes_sha256, partners
 
 SLOTS = 40

@@ -18,10 +18,10 @@ from models.training import cli, settings
 from models.training.campaign import _RECIPES, SHARES, Campaign
 from models.training.editar_recipe import EditARRecipe
 from models.training.families import ABLATIONS
+from models.training.recipe import Clock
 from models.training.settings import EDITAR
 from models.training.teacher_recipe import WIDTH, Teacher
 from models.training.teachers import judging_clip, own_teacher
-from models.training.trainer import Clock
 
 SMALL = replace(
     EDITAR, dim=32, n_layer=1, n_head=4, vocab_size=32, cls_token_num=40, caption_dim=32
