@@ -111,7 +111,7 @@ class TransformerConfig:
         """
         known = {_ALSO.get(name, name): value for name, value in values.items()}
         known.pop(_SUPERSEDED, None)
-        heads = known.get("n_head", cls().n_head)
+        heads = known.get("n_head", TransformerConfig().n_head)
         for name, usual in (("n_kv_head", (None, heads)), ("ffn_dim_multiplier", (None,))):
             if known.get(name) in usual:
                 known.pop(name, None)
