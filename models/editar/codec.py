@@ -78,7 +78,7 @@ class CodecConfig:
     @property
     def downsampling(self) -> int:
         """Pixels per code along one side."""
-        return 1 << len(self.ch_mult) - 1
+        return int(2 ** (len(self.ch_mult) - 1))
 
     @property
     def grid(self) -> int:

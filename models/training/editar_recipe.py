@@ -127,7 +127,7 @@ class EditARRecipe:
         return self.stream.sheet(generate)
 
     def load(self, module: Transformer, folder: Path) -> None:
-        """Continue from shipped weights; the alignment starts afresh, and the model's own draws are read too."""
+        """Continue from shipped weights: own draws are read too; an alignment, where there is one, starts afresh."""
         self.reads_own, self.settings["own_draws"] = True, OWN
         config = json.loads((folder / "config.json").read_text())["transformer"]
         shipped = load_transformer(folder / "transformer.safetensors", config)
