@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.untrusted import FORMATS, check_picture
+from data_prep.untrusted import FORMATS, as_rgb, check_picture, is_turned, refuse_deep
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
 
@@ -99,30 +99,34 @@ def shard_rows(shard: Path, source: HubSplit) -> Iterator[dict[str, Any]]:
 
 
 def picture(cell: Any, where: str) -> Picture:
-    """An image cell decoded to RGB (H, W, 3), after a look at it."""
+    """An image cell decoded to RGB (H, W, 3), upright, after a look at it."""
     from PIL import Image
 
     data = file_of(cell, where)
-    return np.array(Image.open(io.BytesIO(data), formats=FORMATS).convert("RGB"))
+    return np.array(as_rgb(Image.open(io.BytesIO(data), formats=FORMATS), where))
 
 
 def square(cell: Any, where: str) -> bytes | Picture:
     """An image cell at 512 × 512: as it is stored where it has that size, else by PIL's bicubic as ControlNet++.
 
-    TIFFs, of which MultiGen has a few, are decoded, because browsers show none, and so are PNGs with texts, of which
-    ADE20K has some that PIL would refuse to read again.
+    TIFFs, of which MultiGen has a few, are decoded, because browsers show none, and so are PNGs with texts or color
+    profiles, of which ADE20K has some that PIL would refuse to read again, and what does not lie upright.
     """
     from PIL import Image
 
     data = file_of(cell, where)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        if image.size == (SIDE, SIDE) and image.format != "TIFF" and not _has_texts(image):
+        refuse_deep(image, where)
+        decoded = image.format == "TIFF" or is_turned(image) or _has_long_notes(image)
+        if image.size == (SIDE, SIDE) and not decoded:
             return data
-        return np.array(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+        rgb = as_rgb(image, where)
+        return np.array(rgb.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def _has_texts(image: Any) -> bool:
-    return bool(getattr(image, "text", None))  # of a PNG, behind its pixels too
+def _has_long_notes(image: Any) -> bool:
+    """Whether a PNG has notes whose length PIL limits: texts, behind its pixels too, and a color profile."""
+    return image.format == "PNG" and bool(image.text or image.info.get("icc_profile"))
 
 
 def file_of(cell: Any, where: str) -> bytes:

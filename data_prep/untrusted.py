@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +52,35 @@ def rgb_picture(data: bytes, where: str) -> Picture:
         UserError: as `check_picture`.
     """
     with _opened(data, where) as image:
-        return np.array(image.convert("RGB"))
+        return np.array(as_rgb(image, where))
+
+
+def as_rgb(image: PILImage, where: str) -> PILImage:
+    """An opened picture in RGB, turned as its camera says, as Hugging Face datasets reads it; see `refuse_deep`."""
+    from PIL import ImageOps
+
+    refuse_deep(image, where)
+    return (ImageOps.exif_transpose(image) if is_turned(image) else image).convert("RGB")
+
+
+def refuse_deep(image: PILImage, where: str) -> None:
+    """Refuse a gray picture of more than 8 bits, of which PIL would cut everything above 255.
+
+    Raises:
+        UserError: it is one.
+    """
+    if image.mode.startswith(("I", "F")):
+        raise UserError(f"The picture {where} has more than 8 bits a color; store it with 8.")
+
+
+def is_turned(image: PILImage) -> bool:
+    """Whether a camera's note says that the picture does not lie upright as it is stored."""
+    from PIL import ExifTags
+
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    except (OSError, SyntaxError, ValueError, struct.error):  # a damaged note says nothing
+        return False
 
 
 @contextmanager

@@ -61,4 +61,17 @@ def text(row: Row, column: str, where: str) -> str:
     value = row[column]
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"A row of {where} has no text in {column}.")
+    return whole(value, column, where)
+
+
+def whole(value: str, column: str, where: str) -> str:
+    """A text that can be written down.
+
+    Raises:
+        UserError: it holds half of a surrogate pair, which JSON can spell and UTF-8 cannot.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"The text of a row of {where} in {column} is damaged.") from error
     return value

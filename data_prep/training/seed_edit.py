@@ -65,24 +65,31 @@ def find_pictures(annotations: Path, folder: Path) -> Path:
 
 
 def _names(annotations: Path) -> Iterator[str]:
-    """Pictures of the first rows."""
+    """Pictures of the first rows; damaged rows are counted where the data are read.
+
+    Raises:
+        UserError: none of them names one.
+    """
+    found, problem = False, "it is empty"
     with annotations.open(encoding="utf-8", errors="replace") as lines:
         for line in islice(lines, _LOOKED_FOR):
             try:
                 row = json.loads(line)
-                yield from (str(row[column]) for column in COLUMNS[:2])
+                names = [str(row[column]) for column in COLUMNS[:2]]
             except (ValueError, KeyError, TypeError) as error:
-                raise UserError(
-                    f"train: {annotations} is no file of JSON lines with {' and '.join(COLUMNS[:2])} ({error!r}); "
-                    f"fetch {REPOSITORY} again"
-                ) from error
+                problem = repr(error)
+                continue
+            found = True
+            yield from names
+    if not found:
+        raise UserError(
+            f"train: {annotations} is no file of JSON lines with {' and '.join(COLUMNS[:2])} ({problem}); "
+            f"fetch {REPOSITORY} again"
+        )
 
 
 def _is_there(folder: Path, name: str) -> bool:
     try:
         return inside(folder, name).is_file()
-    except (
-        UserError,
-        OSError,
-    ):  # names from outside may lead anywhere; rows say so when they are read
-        return False
+    except (UserError, OSError, ValueError):
+        return False  # names from outside may lead anywhere, or be none; rows say so when they are read

@@ -19,8 +19,8 @@ from PIL import Image
 from data_prep import hub_copy
 from data_prep.hub_copy import HubSplit
 from data_prep.training import instruct_pix2pix, multigen, pipe, seed_edit
-from data_prep.training.pairs import Row, text
-from data_prep.untrusted import inside
+from data_prep.training.pairs import Row, text, whole
+from data_prep.untrusted import as_rgb, inside, is_turned, refuse_deep
 from editar_bench.conditions import canny_kornia
 from editar_bench.errors import UserError
 from editar_bench.types import Picture, Task
@@ -28,7 +28,6 @@ from editar_bench.types import Picture, Task
 Cells = dict[
     str, Any
 ]  # of a paired row: prompt, condition, target, and captions where the source has them
-_TIFF = (b"II*\0", b"MM\0*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +101,15 @@ def _seed(row: Row, where: str, folder: Path | None) -> Cells:
         "prompt": text(row, "instruction", where),
         "condition": source,
         "target": target,
-        "source_caption": row.get("source_caption"),
-        "target_caption": row.get("target_caption"),
+        "source_caption": _caption(row, "source_caption", where),
+        "target_caption": _caption(row, "target_caption", where),
     }
+
+
+def _caption(row: Row, column: str, where: str) -> str | None:
+    """What a row of JSON says of a picture, if it says something."""
+    value = row.get(column)
+    return whole(value, column, where) if isinstance(value, str) else None
 
 
 SETS: Mapping[str, TrainingSet] = {
@@ -150,9 +155,12 @@ SETS: Mapping[str, TrainingSet] = {
 
 
 def stored(cell: Any, where: str) -> bytes | Picture:
-    """An image cell as its file, or decoded where it is a TIFF."""
+    """An image cell as its file, or decoded where it is a TIFF or does not lie upright."""
     data = hub_copy.file_of(cell, where)
-    return decoded(data) if data.startswith(_TIFF) else data
+    with Image.open(io.BytesIO(data)) as image:
+        refuse_deep(image, where)
+        kept = image.format != "TIFF" and not is_turned(image)
+        return data if kept else np.array(as_rgb(image, where))
 
 
 def decoded(target: bytes | Picture) -> Picture:

@@ -7,6 +7,7 @@ Legend: B pictures, h × w pixels of the estimate.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -26,11 +27,18 @@ class DptDepth(nn.Module):
 
     Args:
         model: a transformers `DPTForDepthEstimation`.
+        resampling: PIL's filter that brings pictures to the size of the network.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    resampling: Tensor
+
+    def __init__(
+        self, model: nn.Module, resampling: Image.Resampling = Image.Resampling.BICUBIC
+    ) -> None:
         super().__init__()
         self.model = model
+        # A buffer, so that it is a part of what the network is known by: another filter gives other estimates.
+        self.register_buffer("resampling", torch.tensor(int(resampling)))
 
     @classmethod
     def load(cls, role: str) -> Self:
@@ -39,7 +47,7 @@ class DptDepth(nn.Module):
 
         place = str(local_copy(SOURCES[role]) or SOURCES[role].hub)
         try:
-            return cls(DPTForDepthEstimation.from_pretrained(place).float())
+            return cls(DPTForDepthEstimation.from_pretrained(place).float(), _resampling(place))
         except OSError as error:
             raise missing(role) from error
         except (RuntimeError, ValueError) as error:
@@ -48,14 +56,33 @@ class DptDepth(nn.Module):
     def estimate(self, pictures: Sequence[Picture], side: int) -> Tensor:
         """uint8 pictures of any sizes to (B, side, side).
 
-        As the published processor: PIL's bicubic to a square of `side` pixels, whatever the proportions, then to
-        [-1, 1]. Its default side is 384.
+        As the published processor: to a square of `side` pixels, whatever the proportions, then to [-1, 1]. Its
+        default side is 384.
         """
+        resampling = Image.Resampling(int(self.resampling))
         resized = [
-            np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
+            np.asarray(Image.fromarray(picture).resize((side, side), resampling))
             for picture in pictures
         ]
         pixels = normalize(as_unit(resized, self.model.device), [0.5] * 3, [0.5] * 3)
         with torch.inference_mode():
             depth_Bhw: Tensor = self.model(pixel_values=pixels).predicted_depth
         return depth_Bhw
+
+
+def _resampling(place: str) -> Image.Resampling:
+    """The filter in the settings of the processor that was published with the weights; without them transformers' own.
+
+    They differ: the processor of 2022, which converted `Intel/dpt-large`, was bilinear, today's class is bicubic.
+    """
+    from transformers import DPTImageProcessor
+
+    own = Image.Resampling.BICUBIC
+    try:
+        settings, _ = DPTImageProcessor.get_image_processor_dict(place)
+        return Image.Resampling(settings.get("resample", own))
+    except (OSError, ValueError) as error:
+        file = Path(place, "preprocessor_config.json")
+        if isinstance(error, OSError) and not file.exists():
+            return own
+        raise UserError(f"{file} cannot be used ({error}); fetch it again.") from error

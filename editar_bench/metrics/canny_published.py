@@ -158,7 +158,7 @@ class CannyMsSsimOpenCv(CannyMsSsim):
 
 
 class CannyPsnr(_Agreement):
-    """EditAR's."""
+    """EditAR's; ControlNet++ has one PSNR of four pictures together, which is lower."""
 
     DETECTOR = _KORNIA
     INFO = _info("canny_psnr", "canny.kornia01-02.psnr", "dB", "PSNR (kornia canny)")

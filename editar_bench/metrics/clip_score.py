@@ -1,6 +1,7 @@
-"""torchmetrics' CLIPScore with OpenAI's networks: max(100 × cosine, 0) (clip.L14.…, clip.B16).
+"""torchmetrics' CLIPScore with OpenAI's networks: 100 × cosine (clip.L14.…, clip.B16).
 
-PIE-Bench reads ViT-L/14, ControlNet++ ViT-B/16. Both take the caption as it stands, cut at 77 tokens.
+PIE-Bench reads ViT-L/14 and asks for one picture at a time, so that no value is below 0; ControlNet++ reads ViT-B/16
+and asks for the mean of all, in which values below 0 count. Both take the caption as it stands, cut at 77 tokens.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from editar_bench.metrics._released import WithReleased
 from editar_bench.types import Example, Picture
 
 
-def _info(name: str, protocol: str, backbone: str, seen: str, *, edit: bool) -> MetricInfo:
+def _info(
+    name: str, protocol: str, backbone: str, seen: str, *, edit: bool, version: int = 1
+) -> MetricInfo:
     return MetricInfo(
         name=name,
         protocol=protocol,
         unit="100 × cosine",
         direction="higher",
-        version=1,
+        version=version,
         tasks=EDIT if edit else EVERY_TASK,
         description=f"torchmetrics' CLIPScore, CLIP {backbone}: {seen}",
     )
@@ -51,10 +54,13 @@ class _ClipScore(WithReleased):
         self.networks.texts(self.ROLES[0], texts)
 
     def value(self, example: Example, image: Picture) -> float:
-        """100 × cosine, at least 0."""
+        """100 × cosine, at least 0: torchmetrics' answer for one picture."""
+        return max(self._cosine(example, image), 0.0)
+
+    def _cosine(self, example: Example, image: Picture) -> float:
         (picture_D,) = self.networks.pictures(self.ROLES[0], [self.seen(example, image)])
         (text_D,) = self.networks.texts(self.ROLES[0], [self._text(example)])
-        return max(100 * float(picture_D @ text_D), 0.0)
+        return 100 * float(picture_D @ text_D)
 
     def _text(self, example: Example) -> str:
         text = self.caption(example)
@@ -122,5 +128,14 @@ class ClipB16(_ClipScore):
 
     ROLES = ("clip-B16",)
     INFO = _info(
-        "clip_b16", "clip.B16", "ViT-B/16", "the picture and the (target) caption", edit=False
+        "clip_b16",
+        "clip.B16",
+        "ViT-B/16",
+        "the picture and the (target) caption",
+        edit=False,
+        version=2,
     )
+
+    def value(self, example: Example, image: Picture) -> float:
+        """100 × cosine, negative ones too: ControlNet++ divides torchmetrics' sum by its count."""
+        return self._cosine(example, image)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from editar_bench.contracts import MetricInfo
 from editar_bench.metrics._base import truth_map
-from editar_bench.metrics._groups import by_prompt, tag, whole_prompts
+from editar_bench.metrics._groups import by_prompt, first_pictures, tag, whole_prompts
 from editar_bench.metrics._released import ReadsReleased
 from editar_bench.metrics.seg_published import (
     ADE,
@@ -45,6 +45,7 @@ class _PooledMiou(ReadsReleased):
     CONVENTION: ClassVar[Convention]
     SIDE: ClassVar[int] = 512  # pixels of the short side that the segmenter is shown
     FOUR: ClassVar[bool] = False  # pictures of a prompt are required to be four
+    ONE: ClassVar[bool] = False  # only the first picture of a prompt counts
 
     def observe(
         self, examples: Sequence[Example], images: Sequence[Picture]
@@ -62,9 +63,11 @@ class _PooledMiou(ReadsReleased):
         ]
 
     def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
-        """Four pictures of every prompt that has them, where the protocol wants four."""
+        """Four pictures of every prompt that has them, or the first one, as the protocol wants."""
         if self.FOUR:
             return whole_prompts(observations)
+        if self.ONE:
+            return first_pictures(observations)
         return np.ones(len(observations), dtype=bool)
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
@@ -89,7 +92,7 @@ class SegAdeShifted(_PooledMiou):
     """ControlAR's: shown at 640 pixels, and the 150th class falls out."""
 
     ROLES = ("mask2former-ade",)
-    CONVENTION, SIDE = ADE_SHIFTED, 640
+    CONVENTION, SIDE, ONE = ADE_SHIFTED, 640, True
     INFO = _info("seg_ade_shifted", "seg.ade.m2f.s640.x1", "Mask2Former Swin-L at 640 pixels")
 
 
@@ -102,6 +105,7 @@ class SegCoco(_PooledMiou):
 
 
 class SegCocoPresent(SegCoco):
-    """ControlAR's: the same, over the classes that are present."""
+    """ControlAR's: one picture a prompt, over the classes that are present."""
 
+    ONE = True
     INFO = _info("seg_coco_present", "seg.coco.dlv3.s512.x1", "DeepLabV3-R101, classes present")

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+from datasets import Image as Feature
 from PIL import Image, PngImagePlugin
 
 from data_prep import ade20k, coco_stuff, emu_edit, hub_copy, magicbrush, multigen
@@ -154,6 +155,41 @@ def test_ade_reads_pngs_with_long_texts_and_restores_the_guard(tmp_path):
     (example,) = read(ade20k.build(tmp_path, tmp_path / "out"))  # decodes what was stored
     assert np.array_equal(example.condition, decoded(picture_bytes(2, kind="PNG")))
     assert before == PngImagePlugin.MAX_TEXT_CHUNK
+
+
+def test_ade_reads_pngs_with_long_color_profiles(tmp_path):
+    row = ade_row(labels(1), icc_profile=bytes(3 * 2**20))
+    shard(tmp_path / "validation-00000-of-00001.parquet", [row])
+    (example,) = read(ade20k.build(tmp_path, tmp_path / "out"))  # decodes what was stored
+    assert np.array_equal(example.condition, decoded(picture_bytes(2, kind="PNG")))
+
+
+# --- what pictures of any set may be like ---
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6, 8])
+@pytest.mark.parametrize("size", [512, (600, 400)])
+def test_turned_pictures_lie_as_datasets_reads_them(orientation, size):
+    camera = Image.Exif()
+    camera[0x112] = orientation
+    cell = {"bytes": picture_bytes(5, size, exif=camera), "path": None}
+    upright = Feature().decode_example(cell).convert("RGB")
+    assert np.array_equal(hub_copy.picture(cell, "x"), upright)
+    resized = upright.resize((512, 512), Image.Resampling.BICUBIC)
+    assert np.array_equal(hub_copy.square(cell, "x"), resized)
+
+
+def test_a_damaged_note_of_a_camera_turns_nothing():
+    data = picture_bytes(5, exif=b"Exif\0\0II*\0 no notes")
+    assert hub_copy.square({"bytes": data}, "x") == data
+
+
+@pytest.mark.parametrize("size", [512, 300])
+def test_more_than_eight_bits_are_refused_not_cut(size):
+    levels = np.linspace(0, 65535, size * size).reshape(size, size).astype(np.uint16)
+    for read_cell in (hub_copy.picture, hub_copy.square):
+        with pytest.raises(UserError, match="x has more than 8 bits a color"):
+            read_cell({"bytes": label_png(levels)}, "x")
 
 
 # --- edits ---

@@ -63,7 +63,7 @@ def test_a_metric_has_one_unit_and_one_direction():
         ("PnP Inversion + P2P", "pie-bench", "pie_lpips_unedit", 54.55),
         ("ControlNet++", "multigen-depth", "depth_rmse_max", 28.32),
         ("ControlAR", "multigen-hed", "hed_ms_ssim_x1", 0.8563),
-        ("MagicBrush", "magicbrush-final-turn", "mb_clip_image", 0.8985),
+        ("MagicBrush", "magicbrush-test-final-turn", "mb_clip_image", 0.8985),
     ],
 )
 def test_spot_checks_against_the_tables(model, dataset, metric, value):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import Image as Feature
+from PIL import Image
 
 from data_prep.paired import PairedExamples
 from data_prep.training import pipe
 from data_prep.training.prepare import prepare
-from data_prep.training.sets import SETS
+from data_prep.training.sets import SETS, stored
 from editar_bench.conditions import canny_kornia
 from editar_bench.errors import UserError
 from editar_bench.types import Task
@@ -118,6 +121,40 @@ def test_seed_is_read_from_the_unpacked_archive(data):
     assert "outside its folder" in found.reason
     with pytest.raises(UserError, match="one archive in pieces"):
         prepare("seed-unsplash-train", data / "nothing")
+
+
+def test_seed_goes_on_where_a_line_is_damaged(data):
+    folder = copy(data / "s", making.seed_unsplash, "seed-unsplash")
+    notes = folder / "original" / "auto_editing" / "unsplash" / "annotations"
+    (first, *others) = sorted(notes.glob("*.jsonl"))
+    for other in others:
+        other.unlink()
+    row = json.loads(first.read_text().splitlines()[0])
+    half = [row | {"instruction": "a \ud83d b"}, row | {"source_caption": "\udc00"}]
+    lines = ["", "{bad", row | {"source_image": "\0"}, *half, row]
+    text = "\n".join(json.dumps(line) if isinstance(line, dict) else line for line in lines)
+    first.write_text(text)
+    found = prepare("seed-unsplash-train", folder)
+    assert (found.rows, found.skipped) == (1, 4)  # an empty line is no row
+    shutil.rmtree(folder / "edit")
+    first.write_text("{bad")
+    with pytest.raises(UserError, match="no file of JSON lines"):
+        prepare("seed-unsplash-train", folder)
+
+
+def test_turned_and_deep_pictures(data):
+    turned = Image.Exif()
+    turned[0x112] = 6
+    data_of = picture_bytes(3, (60, 40), exif=turned)
+    made = stored({"bytes": data_of}, "x")
+    assert np.array_equal(made, Feature().decode_example({"bytes": data_of, "path": None}))
+    turned[0x112] = 1
+    kept = picture_bytes(3, (60, 40), exif=turned)
+    assert stored({"bytes": kept}, "x") == kept
+    deep = io.BytesIO()
+    Image.fromarray(np.full((40, 40), 3000, np.uint16)).save(deep, "PNG")
+    with pytest.raises(UserError, match="more than 8 bits"):
+        stored({"bytes": deep.getvalue()}, "x")
 
 
 def test_a_second_time_makes_only_what_is_missing_or_damaged(data, monkeypatch):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessorPil
 
+from editar_bench.errors import UserError
 from editar_bench.evaluators.dpt import DptDepth
 from editar_bench.evaluators.released import Released
 from editar_bench.metrics import depth_published as d
@@ -146,9 +149,14 @@ def tiny_dpt():
 
 
 @pytest.mark.parametrize("side", [384, 512])
-def test_dpt_is_fed_as_by_its_processor(tmp_path, monkeypatch, side):
+@pytest.mark.parametrize("named", [None, Image.Resampling.BILINEAR])
+def test_dpt_is_fed_as_by_its_processor(tmp_path, monkeypatch, side, named):
     model = tiny_dpt()
-    model.save_pretrained(tmp_path / "Intel" / "dpt-large")
+    folder = tmp_path / "Intel" / "dpt-large"
+    model.save_pretrained(folder)
+    if named is not None:  # the checkpoint's own settings come before those of today's class
+        settings = {"feature_extractor_type": "DPTFeatureExtractor", "resample": int(named)}
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     monkeypatch.setenv("EDITAR_BENCH_WEIGHTS", str(tmp_path))
     ours = Released()["dpt-large"]
     assert isinstance(ours, DptDepth)
@@ -157,9 +165,25 @@ def test_dpt_is_fed_as_by_its_processor(tmp_path, monkeypatch, side):
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
         size={"height": side, "width": side},
-        resample=Image.Resampling.BICUBIC,
+        resample=Image.Resampling.BICUBIC if named is None else named,
     )
     with torch.no_grad():
         expected = model(**processor(images=picture, return_tensors="pt")).predicted_depth
     assert expected.std() > 1e-3
     assert torch.allclose(ours.estimate([picture], side), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", ["{", '{"resample": 77}'])
+def test_damaged_settings_of_the_processor_are_one_sentence(tmp_path, monkeypatch, settings):
+    folder = tmp_path / "Intel" / "dpt-large"
+    tiny_dpt().save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(settings)
+    monkeypatch.setenv("EDITAR_BENCH_WEIGHTS", str(tmp_path))
+    with pytest.raises(UserError, match="preprocessor_config.json cannot be used"):
+        Released()["dpt-large"]
+
+
+def test_estimates_through_another_filter_have_another_name():
+    filters = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
+    one, two = (Released(dpt_large=DptDepth(tiny_dpt(), own)) for own in filters)
+    assert one.fingerprint("dpt-large") != two.fingerprint("dpt-large")

@@ -221,19 +221,21 @@ class Old(torch.nn.Module):
         return self.model.get_text_features(*args).pooler_output
 
 
-def torchmetrics_score(folder, picture, caption):
-    from torchmetrics.functional.multimodal import clip_score
+def torchmetrics_parts(folder):
     from transformers import CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizerFast
 
-    def parts():
-        processor = CLIPProcessor(
-            CLIPImageProcessorPil(), CLIPTokenizerFast.from_pretrained(folder)
-        )
-        return Old(CLIPModel.from_pretrained(folder).eval()), processor
+    processor = CLIPProcessor(CLIPImageProcessorPil(), CLIPTokenizerFast.from_pretrained(folder))
+    return Old(CLIPModel.from_pretrained(folder).eval()), processor
+
+
+def torchmetrics_score(folder, picture, caption):
+    from torchmetrics.functional.multimodal import clip_score
 
     tensor = torch.from_numpy(picture.copy()).permute(2, 0, 1)
     with torch.no_grad():
-        return float(clip_score(tensor, caption, model_name_or_path=parts))
+        return float(
+            clip_score(tensor, caption, model_name_or_path=lambda: torchmetrics_parts(folder))
+        )
 
 
 @pytest.mark.parametrize(
@@ -272,20 +274,44 @@ def test_long_captions_are_cut_as_torchmetrics_cuts_them(clip, clip_folder):
     assert score.value == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
-def test_negative_cosines_count_as_zero(clip):
-    metric = load_target(METRICS["clip_b16"][0])(networks(clip_B16=clip))
+@pytest.mark.parametrize(
+    ("name", "role", "least"),
+    [("pie_clip_whole", "clip-L14", 0), ("clip_b16", "clip-B16", -100)],
+)
+def test_negative_cosines_count_as_zero_where_torchmetrics_is_asked_for_one(
+    clip, name, role, least
+):
+    metric = load_target(METRICS[name][0])(networks(clip_L14=clip, clip_B16=clip))
     captions = ["cat", "a dog", "zebra in snow", "x", "mmm"]
     pictures = [noise(3, 224), *(gray(level, 224) for level in (0, 255))]
+    mask = np.ones((224, 224), bool)
     scores = [
-        metric.score([example(target_caption=c)], [p])[0].value for c in captions for p in pictures
+        metric.score([example(condition=p, edit_mask=mask, target_caption=c)], [p])[0].value
+        for c in captions
+        for p in pictures
     ]
     raw = [
-        100 * float(metric.networks.pictures("clip-B16", [p])[0] @ t)
-        for t in metric.networks.texts("clip-B16", captions)
+        100 * float(metric.networks.pictures(role, [p])[0] @ t)
+        for t in metric.networks.texts(role, captions)
         for p in pictures
     ]
     assert min(raw) < 0 < max(raw)
-    assert scores == pytest.approx([max(value, 0) for value in raw])
+    assert scores == pytest.approx([max(value, least) for value in raw])
+
+
+def test_controlnets_mean_is_that_of_torchmetrics(clip, clip_folder):
+    from torchmetrics.multimodal import CLIPScore
+
+    metric = load_target(METRICS["clip_b16"][0])(networks(clip_B16=clip))
+    captions = ["cat", "a dog", "zebra in snow", "x", "mmm", "mmm"]
+    pictures = [noise(3, 224), *(gray(level, 224) for level in (0, 255, 0, 255, 100))]
+    scores = metric.score([example(target_caption=c) for c in captions], pictures)
+    whole = CLIPScore(model_name_or_path=lambda: torchmetrics_parts(clip_folder))
+    for picture, caption in zip(pictures, captions, strict=True):
+        whole.update(torch.from_numpy(picture).permute(2, 0, 1), caption)
+    assert min(score.value for score in scores) < 0
+    expected = float(whole.score / whole.n_samples)
+    assert np.mean([s.value for s in scores]) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 def test_protocols_of_the_paper_metrics_are_published_or_clean():

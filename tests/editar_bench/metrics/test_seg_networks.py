@@ -71,6 +71,23 @@ def test_controlars_form_loses_the_last_class_and_takes_any_number_at_640():
     assert network.sides == [640]
 
 
+@pytest.mark.parametrize(
+    ("kind", "role", "counted"),
+    [
+        (SegAdeShifted, "mask2former_ade", [1, 0, 1]),  # ControlAR's: one picture a prompt
+        (SegCocoPresent, "deeplab_coco", [1, 0, 1]),
+        (SegCoco, "deeplab_coco", [1, 1, 1]),  # EditAR's one and ControlNet++'s four
+    ],
+)
+def test_which_pictures_of_a_prompt_count(kind, role, counted):
+    measure, _ = metric(kind, role)
+    examples = [
+        example(Task.SEGMENTATION, id=i, truth={"label": np.ones((2, 2), int)}) for i in "aab"
+    ]
+    observed = measure.observe(examples, [painted([[n, n], [n, n]]) for n in (0, 1, 0)])
+    assert list(measure.counted(np.stack(observed))) == [bool(c) for c in counted]
+
+
 def test_a_segmenter_is_asked_once_for_two_protocols():
     network = Reads()
     networks = Released(deeplab_coco=network)
