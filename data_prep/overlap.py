@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.pool import in_order
-from data_prep.untrusted import FORMATS, check_picture
+from data_prep.untrusted import FORMATS, as_rgb, check_picture
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
 
@@ -135,13 +135,13 @@ def signature_of(name: str, key: str, data: bytes) -> Signature:
     """Of an image file.
 
     Raises:
-        UserError: it does not decode.
+        UserError: it does not decode, or has more than 8 bits a color.
     """
     from PIL import Image
 
     check_picture(data, name)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        rgb: Picture = np.asarray(image.convert("RGB"))
+        rgb: Picture = np.asarray(as_rgb(image, name))
     digest = hashlib.sha256(repr(rgb.shape).encode() + np.ascontiguousarray(rgb).tobytes())
     return Signature(name, normal_id(key), digest.digest()[:16], perceptual_hash(rgb))
 

@@ -97,7 +97,7 @@ def _opened(data: bytes, where: str) -> Iterator[PILImage]:
             yield image
     except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
         raise UserError(
-            f"The picture {where} cannot be decoded ({type(error).__name__}); fetch the data again."
+            f"The picture {where} cannot be decoded ({type(error).__name__}); get the file again."
         ) from error
 
 

@@ -67,6 +67,7 @@ def unpack_bundle(path: Path, suite: str, places: Places) -> int:
     with _opened(path) as tar:
         sums = _checksums(tar, path, suite)
         targets = {name: _target(path, name, places) for name in sums}
+        _check_no_file_is_a_folder(path, targets)
         found = set()
         for name, content in _members(tar, path, sums):
             content.drain()
@@ -95,14 +96,23 @@ def _add(tar: tarfile.TarFile, name: str, content: Any, size: int) -> None:
     tar.addfile(member, content)
 
 
+class _Member(tarfile.TarInfo):
+    """A header whose sizes are not negative: Python before 3.13.6 reads such a file for ever (CVE-2025-8194)."""
+
+    def _block(self, count: int) -> int:
+        if count < 0:
+            raise tarfile.HeaderError("negative size")
+        return super()._block(count)  # type: ignore[misc, no-any-return]  # private, as the mend upstream
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
     file = _file(path)
     try:
         # Never compressed, so that it cannot swell.
-        with file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with file, tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as tar:
             yield tar
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, OSError) as error:
         raise UserError(
             f"{path} cannot be read as a bundle ({error}); copy it again from the machine where "
             "`editar-bench prepare --bundle` wrote it."
@@ -162,12 +172,20 @@ def _target(path: Path, name: str, places: Places) -> Path:
     """Where a file goes; a name that leads out of its place is refused."""
     place, _, relative = name.partition("/")
     inside = PurePosixPath(relative)
-    good = place in places and relative and not inside.is_absolute() and "\0" not in name
-    if not good or ".." in inside.parts:
+    # As it would be written: no empty, no "." and no absolute part.
+    good = place in places and inside.parts and inside.as_posix() == relative
+    if not good or inside.is_absolute() or ".." in inside.parts or "\0" in name:
         raise UserError(
             f"{path} wants to write {name!r}, which is no place of this suite; do not use it."
         )
     return places[place] / inside
+
+
+def _check_no_file_is_a_folder(path: Path, targets: Mapping[str, Path]) -> None:
+    files = set(targets.values())
+    for name, target in targets.items():
+        if not files.isdisjoint(target.parents):
+            raise UserError(f"{path} wants {name!r} inside of another file; do not use it.")
 
 
 def _is_there(target: Path, total: str) -> bool:

@@ -137,6 +137,7 @@ def data_remarks(module: TaskModule) -> tuple[str, ...]:
     return tuple(getattr(module, "remarks", tuple)())
 
 
+MOST_REPEATS = 1000  # pictures a sample
 _COST_NAMES = frozenset(info.name for info in COST)
 
 
@@ -160,6 +161,12 @@ def build_models(refs: Sequence[ModelRef]) -> list[ModelEntry]:
     return list(built.values())
 
 
+def check_repeats(repeats: int) -> None:
+    """Refuse numbers of pictures a sample that no run could make."""
+    if not 1 <= repeats <= MOST_REPEATS:
+        raise UserError(f"--repeats is {repeats}; it must be from 1 to {MOST_REPEATS}.")
+
+
 def make_plan(spec: RunSpec, device: str, models: Sequence[ModelEntry]) -> Plan:
     """Load the tasks of a run.
 
@@ -168,7 +175,6 @@ def make_plan(spec: RunSpec, device: str, models: Sequence[ModelEntry]) -> Plan:
     """
     if spec.limit is not None and spec.limit < 1:
         raise UserError(f"--limit is {spec.limit}; it must be at least 1.")
-    if spec.repeats < 1:
-        raise UserError(f"--repeats is {spec.repeats}; it must be at least 1.")
+    check_repeats(spec.repeats)
     tasks = [load_task(spec, key) for key in task_keys(spec.tasks, spec.datasets)]
     return Plan(spec=spec, device=device, tasks=tasks, models=models)

@@ -177,8 +177,11 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "^": r"\textasciicircum{}",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
+    "×": r"$\times$",
     DASH: "--",
 }
+_RAISED = zip("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789", strict=True)  # plain LaTeX knows them as no characters
+_LATEX |= {raised: f"$^{{{plain}}}$" for raised, plain in _RAISED}
 
 
 def _tex(text: str) -> str:

@@ -87,12 +87,12 @@ def build(
             f"None of the {len(found)} pictures in {source} can be used; the first: "
             f"{whole.skipped[0][0]}: {whole.skipped[0][1]}"
         )
+    _write_skipped(folder / SKIPPED, whole.skipped)
+    record = settings | {"pairs": whole.pairs, "skipped": len(whole.skipped)}
+    _write_text(folder / RECORD, json.dumps(record, indent=1))  # first: it says whose the pairs are
     for task in tasks:
         files = [parts / f"{key}-{task}.parquet" for key in keys]
         paired.concatenate(files, paired.split_path(folder, task, "test"))
-    _write_skipped(folder / SKIPPED, whole.skipped)
-    record = settings | {"pairs": whole.pairs, "skipped": len(whole.skipped)}
-    _write_text(folder / RECORD, json.dumps(record, indent=1))
     shutil.rmtree(parts)
     return whole
 
@@ -214,7 +214,8 @@ def _read_marker(path: Path) -> Outcome | None:
 def _write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
     with (
         paired.written_aside(path) as aside,
-        aside.open("w", encoding="utf-8", newline="") as file,
+        # names of files may be no UTF-8
+        aside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         writer = csv.writer(file)
         writer.writerow(("file", "reason"))

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
-from data_prep.untrusted import FORMATS, check_picture
+from data_prep.untrusted import FORMATS, as_rgb, check_picture, is_turned
 from editar_bench.conditions import canny_kornia
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
 
 SIDE = 512  # pixels
 LEAST = 64  # pixels of the short side; what is smaller was no photo
+LONGEST = 20  # short sides; enlarged as a whole, what is longer would take gigabytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ def make(path: Path, *, edges: bool, pixels: bool) -> Made:
     try:
         data = path.read_bytes()
         check_picture(data, path.name)
-        target, picture = cut(data)
+        target, picture = cut(data, path.name)
     except OSError as error:
         return Made(reason=f"cannot be read ({error.strerror or error})")
     except UserError as error:
@@ -65,22 +66,28 @@ def make(path: Path, *, edges: bool, pixels: bool) -> Made:
     )
 
 
-def cut(data: bytes) -> tuple[bytes, Picture]:
+def cut(data: bytes, where: str = "") -> tuple[bytes, Picture]:
     """A photo as a file and as pixels (512, 512, 3).
 
     A file that has that size and lies upright stays as it is; others are turned as their camera says, shrunk or
     enlarged, cut, and stored as PNG.
 
+    Args:
+        data: the file.
+        where: what it is, for the message.
+
     Raises:
-        UserError: it is too small.
+        UserError: it is too small, a mere strip, or has more than 8 bits a color.
     """
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        upright = ImageOps.exif_transpose(image)
-        if min(upright.size) < LEAST:
-            raise UserError(f"The picture has only {upright.width}×{upright.height} pixels.")
+        width, height = image.size
+        if min(width, height) < LEAST:
+            raise UserError(f"The picture has only {width}×{height} pixels.")
+        if max(width, height) > LONGEST * min(width, height):
+            raise UserError(f"The picture is a strip of {width}×{height} pixels.")
+        rgb = as_rgb(image, where)
         stays = image.size == (SIDE, SIDE) and image.format in ("JPEG", "PNG")
-        rgb = upright.convert("RGB")
-        if stays and image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+        if stays and not is_turned(image):
             return data, np.array(rgb)
     width, height = rgb.size
     scale = SIDE / min(width, height)

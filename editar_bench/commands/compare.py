@@ -63,9 +63,9 @@ def compare(
         Reader(out),
         a,
         b,
-        tasks=task.split(",") if task else (),
-        datasets=dataset.split(",") if dataset else (),
-        metrics=metric.split(",") if metric else (),
+        tasks=options.listed(task),
+        datasets=options.listed(dataset),
+        metrics=options.listed(metric),
         slice_name=slice,
         reporter=choose_reporter() if format == "table" else Silent(),
     )

@@ -31,7 +31,7 @@ def judge(
         float | None, typer.Option(help="Dollars a million tokens answered.", min=0)
     ] = None,
     repeats: Annotated[
-        int, typer.Option(help="Ask every question so often; the mean counts.", min=1)
+        int, typer.Option(help="Ask every question so often; the mean counts.", min=1, max=100)
     ] = 1,
     yes: Annotated[
         bool, typer.Option("--yes", help="Send it; without it only the estimate.")
@@ -96,7 +96,7 @@ def _labels(text: str) -> list[str]:
     from editar_bench.errors import UserError
 
     labels: list[str] = []
-    for piece in filter(None, (part.strip() for part in text.split(","))):
+    for piece in options.listed(text):
         if "=" in piece and ":" not in piece and labels:
             labels[-1] += f",{piece}"
         else:

@@ -61,6 +61,11 @@ DEFAULT_OUT = Path("results")
 _LONGEST_NUMBER = 9  # digits
 
 
+def listed(text: str | None) -> list[str]:
+    """The names of a comma list, without blanks around them."""
+    return [name for part in (text or "").split(",") if (name := part.strip())]
+
+
 def read_batch_size(text: str) -> int | None:
     """`auto` is None; anything but a positive number is an error."""
     from editar_bench.errors import UserError

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from editar_bench.commands import options
+
 # By name: the harness knows the rooms of the data no other way.
 BUILD = "data_prep.photos.build:build"
 CONDITIONS = "data_prep.photos.build:CONDITIONS"
@@ -50,7 +52,7 @@ def _chosen(text: str, known: dict[str, object]) -> list[str]:
     from editar_bench.errors import UserError
     from editar_bench.registry import near_matches
 
-    names = list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
+    names = list(dict.fromkeys(options.listed(text)))
     for name in names:
         if name not in known:
             raise UserError(f"There is no condition '{name}'; {near_matches(name, known)}")

@@ -74,7 +74,9 @@ def prepare(
     from editar_bench.errors import UserError
     from editar_bench.suites import choose_suite, choose_tasks, task_keys
 
+    _check_bundle(bundle, alone=from_images is None and model is None)
     if dataset in training_data.training_sets():
+        _check_bundle(bundle, alone=False)
         training_data.prepare_training(str(dataset), limit)
         return
     if limit is not None:
@@ -102,6 +104,21 @@ def prepare(
         typer.echo(f"bundle  {bundle}: {count} file(s), {bundle.stat().st_size / 2**20:.1f} MiB")
     if not all(data + weights):
         raise typer.Exit(1)
+
+
+def _check_bundle(bundle: Path | None, *, alone: bool) -> None:
+    """Refuse, before any work, a bundle that would not be written or could not be."""
+    from editar_bench.errors import UserError
+
+    if bundle is None:
+        return
+    if not alone:
+        raise UserError(
+            "--bundle takes a suite or one of its data sets; leave --model, --from-images and "
+            "training sets for another command."
+        )
+    if not bundle.name or bundle.name == ".." or bundle.is_dir():
+        raise UserError(f"--bundle is '{bundle}', which is no name of a file; write one.")
 
 
 def _fetch_weights(text: str) -> None:

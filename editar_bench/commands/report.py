@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -36,11 +37,16 @@ def report(
     if format not in FORMATS:
         raise UserError(f"There is no format '{format}'; {near_matches(format, FORMATS)}")
     asked = {"task": task, "metric": metric, "protocol": protocol}
-    filters = {name: value.split(",") for name, value in asked.items() if value}
+    filters = {name: names for name, value in asked.items() if (names := options.listed(value))}
     text = FORMATS[format](read_rows(out, filters))
     if file is None:
         typer.echo(text, nl=False)
         return
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
     with disk_errors(file):
-        file.write_text(text, encoding="utf-8")
+        try:
+            aside.write_text(text, encoding="utf-8")
+            os.replace(aside, file)  # a full disk leaves no half of a report
+        finally:
+            aside.unlink(missing_ok=True)
     typer.echo(f"Written: {file}")

@@ -62,8 +62,10 @@ def score(
     from editar_bench.seeds import seed_of
     from editar_bench.types import RunSpec
 
+    plan.check_repeats(repeats)
     if not name.strip() or not name.isprintable():
         raise UserError(f"--name is {name!r}; write a name that can be read in a table.")
+    name = name.strip()
     if name.partition(":")[0] in MODELS.names():
         raise UserError(f"'{name}' is the name of a registered model; choose another --name.")
     layouts = load_target(LAYOUTS)

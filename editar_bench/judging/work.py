@@ -95,7 +95,7 @@ def outputs(query: Query, job: Job) -> list[dict[str, Any]]:
     Raises:
         UserError: a model has none.
     """
-    limit = EVERYTHING if job.limit is None else job.limit
+    limit = EVERYTHING if job.limit is None else min(job.limit, EVERYTHING)
     rows = query(_OUTPUTS, [job.dataset, list(job.models), limit])
     missing = [model for model in job.models if model not in {row["model"] for row in rows}]
     if missing:

@@ -178,6 +178,38 @@ def test_a_photo_is_turned_as_its_camera_says():
     assert np.array_equal(decoded(stored), picture)
 
 
+def test_deep_pictures_and_strips_are_left_out(folder, tmp_path):
+    Image.fromarray(np.full((512, 512), 3000, np.uint16)).save(folder / "deep.png")
+    Image.fromarray(np.zeros((64, 1281), np.uint8)).save(folder / "strip.png")
+    for name in ("deep", "strip"):
+        (folder / f"{name}.txt").write_text(name)
+    outcome, _ = made(folder, tmp_path / "out")
+    reasons = dict(outcome.skipped)
+    assert outcome.pairs == 2
+    assert "deep.png has more than 8 bits a color" in reasons["deep.png"]
+    assert "strip of 1281×64 pixels" in reasons["strip.png"]
+
+
+def test_a_name_that_is_no_utf8_is_listed_and_the_pairs_keep_their_owner(folder, tmp_path):
+    (folder / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"no picture")
+    made(folder, tmp_path / "out")
+    listed = (tmp_path / "out" / "skipped.csv").read_text(encoding="utf-8")
+    assert r"bad\udcff.jpg" in listed
+    with pytest.raises(UserError, match="holds pairs of"):
+        made(folder / "b", tmp_path / "out")
+
+
+def test_the_owner_is_written_before_the_pairs(folder, tmp_path, monkeypatch):
+    def full(*_):
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(building.paired, "concatenate", full)
+    with pytest.raises(UserError, match="full"):
+        made(folder, tmp_path / "out")
+    with pytest.raises(UserError, match="holds pairs of"):
+        made(folder / "b", tmp_path / "out")
+
+
 def test_depth_and_labels_by_released_networks(folder, tmp_path, monkeypatch):
     from data_prep.photos.annotators import DepthAnnotator, LabelAnnotator
 

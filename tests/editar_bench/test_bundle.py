@@ -89,6 +89,10 @@ def test_equal_files_make_equal_bundles(here: Path, bundle: Path, tmp_path: Path
         "evil",
         "data/",
         "../evil",
+        "data/.",
+        "data/./depth/test.parquet",
+        "data/depth//evil",
+        "data/evil/",
     ],
 )
 def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path) -> None:
@@ -109,6 +113,38 @@ def test_links_and_sparse_files_are_refused(tmp_path: Path) -> None:
             tar.addfile(member)
         with pytest.raises(UserError, match=f"holds '{member.name}', which is not in its list"):
             unpack_bundle(tmp_path / "b.tar", "scenes", places(tmp_path / "there"))
+    assert not files_under(tmp_path / "there")
+
+
+def test_a_file_inside_of_a_file_is_refused(tmp_path: Path) -> None:
+    forge(tmp_path / "b.tar", {**FILES, "data/depth/test.parquet/more": b"x"})
+    with pytest.raises(UserError, match="inside of another file"):
+        unpack_bundle(tmp_path / "b.tar", "scenes", places(tmp_path / "there"))
+    assert not files_under(tmp_path / "there")
+
+
+@pytest.mark.parametrize("size", [-512, -(10**9)])
+def test_negative_sizes_end_at_once(bundle: Path, tmp_path: Path, size: int) -> None:
+    data = bytearray(bundle.read_bytes())
+    start = data.rindex(b"data/depth/test.version")
+    data[start + 124 : start + 136] = size.to_bytes(12, "big", signed=True)  # base 256
+    data[start + 148 : start + 156] = b" " * 8
+    data[start + 148 : start + 156] = b"%06o\0 " % sum(data[start : start + 512])
+    bundle.write_bytes(data)
+    with pytest.raises(UserError, match=r"cannot be read as a bundle|lacks"):
+        unpack_bundle(bundle, "scenes", places(tmp_path / "there"))
+    assert not files_under(tmp_path / "there")
+
+
+@pytest.mark.parametrize("key", ["GNU.sparse.map", "GNU.sparse.size", "GNU.sparse.realsize"])
+def test_headers_that_are_no_numbers_are_one_sentence(key: str, tmp_path: Path) -> None:
+    forge(tmp_path / "b.tar", FILES)
+    member = tarfile.TarInfo("data/x")
+    member.pax_headers = {key: "abc"}
+    with tarfile.open(tmp_path / "b.tar", "a") as tar:
+        tar.addfile(member)
+    with pytest.raises(UserError, match=r"cannot be read as a bundle|not in its list"):
+        unpack_bundle(tmp_path / "b.tar", "scenes", places(tmp_path / "there"))
     assert not files_under(tmp_path / "there")
 
 
@@ -197,6 +233,23 @@ def test_the_command_writes_and_reads_bundles(
     code, text, _ = call("prepare", "--suite", "dummy", "--from", path)
     assert code == 0 and "verified, 3 file(s) new" in text
     assert target(tmp_path / "there", "weights/a.st").read_bytes() == b"w"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--bundle", "."), "no name of a file"),
+        (("--bundle", "/"), "no name of a file"),
+        (("--bundle", ".."), "no name of a file"),
+        (("--bundle", "b.tar", "--model", "noisy"), "takes a suite or one of its data sets"),
+        (("--bundle", "b.tar", "--dataset", "pipe-train"), "takes a suite or one of its data"),
+    ],
+)
+def test_bundles_that_cannot_be_written_are_refused_before_any_work(
+    dummies: None, options: tuple[str, ...], words: str
+) -> None:
+    code, text, err = call("prepare", *options)
+    assert code == 2 and words in err and not text
 
 
 def test_the_scenes_suite_names_its_folders() -> None:

@@ -299,6 +299,44 @@ def test_report_formats(dummies: None, tmp_path: Path) -> None:
     assert len(texts["csv"].splitlines()) == len(rows) + 1
 
 
+def test_plain_latex_knows_every_character_of_a_report(dummies: None, tmp_path: Path) -> None:
+    from editar_bench.report import latex, read_rows
+
+    out = tmp_path / "out"
+    call(*RUN, "--model", "noisy", "--out", str(out))
+    rows = [row | {"unit": "×10⁻³"} for row in read_rows(out, {})]
+    text = latex(rows)
+    assert r"$\times$10$^{-}$$^{3}$" in text and text.isascii()
+
+
+def test_reports_take_lists_with_blanks_and_leave_no_half_a_file(
+    dummies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, file = str(tmp_path / "out"), tmp_path / "report.md"
+    call(*RUN, "--model", "noisy", "--out", out)
+    whole = call("report", "--out", out, "--metric", "dummy_error")[1]
+    command = ("report", "--out", out, "--metric", " dummy_error , ", "--file", str(file))
+    assert call(*command)[0] == 0 and file.read_text() == whole
+    file.write_text("before")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    code, _, err = call(*command)
+    assert code == 2 and "No space left" in err
+    assert file.read_text() == "before" and len(list(tmp_path.glob(".report*"))) == 0
+
+
+@pytest.mark.parametrize("repeats", ["0", "1001", "9" * 20])
+def test_numbers_of_repeats_that_no_run_could_make(
+    dummies: None, tmp_path: Path, repeats: str
+) -> None:
+    command = (*RUN, "--model", "noisy", "--out", str(tmp_path / "out"), "--repeats", repeats)
+    code, _, err = call(*command)
+    assert code == 2 and f"--repeats is {repeats}; it must be from 1 to 1000." in err
+
+
 def test_a_missing_gap_says_why(dummies: None, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     text = call(*RUN, "--model", "noisy,codec", "--out", out)[1]

@@ -93,6 +93,7 @@ def test_a_layout_with_repeats_reads_each_group(
     ("more", "words"),
     [
         (("--layout", "controlnet++"), "no layout 'controlnet++'; did you mean controlnetpp"),
+        (("--layout", "unicontrol", "--repeats", "9" * 12), "must be from 1 to 1000"),
         (("--repeats", "2"), "has one picture a sample; leave --repeats out"),
         (("--layout", "pnpinversion"), "which no sample of this data set can be"),
     ],
