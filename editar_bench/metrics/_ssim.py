@@ -2,6 +2,7 @@
 
 The published tables were made with those versions. They count only the places where the whole window lies inside
 the picture; 1.5 and later also count the border of mirrored pixels (pull request 2721), which moves the value.
+EditAR's requirements name 1.5.1; whether its table was made with that, or with PIE-Bench's own version, is not known.
 Legend: B pairs, C channels, H × W pixels.
 """
 
