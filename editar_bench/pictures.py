@@ -67,7 +67,7 @@ def decode_picture(file: Path | BinaryIO, where: str) -> Picture:
     try:
         with Image.open(file) as image:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise UserError(
             f"The stored picture {where} is missing or damaged; remove it and run the same command "
             "with another --out, or delete the store to make everything again."

@@ -74,10 +74,20 @@ def prepare(
     from editar_bench.errors import UserError
     from editar_bench.suites import choose_suite, choose_tasks, task_keys
 
-    _check_bundle(bundle, alone=from_images is None and model is None)
-    if dataset in training_data.training_sets():
-        _check_bundle(bundle, alone=False)
-        training_data.prepare_training(str(dataset), limit)
+    training = dataset if dataset in training_data.training_sets() else None
+    _check_alone(
+        {"--from-images": from_images, "--model": model, f"--dataset {training}": training},
+        {
+            "--suite": suite,
+            "--dataset": None if training else dataset,
+            "--bundle": bundle,
+            "--from": from_bundle,
+        },
+    )
+    if bundle is not None and (not bundle.name or bundle.name == ".." or bundle.is_dir()):
+        raise UserError(f"--bundle is '{bundle}', which is no name of a file; write one.")
+    if training is not None:
+        training_data.prepare_training(training, limit)
         return
     if limit is not None:
         raise UserError("--limit is for training sets alone; other data is prepared as a whole.")
@@ -106,19 +116,16 @@ def prepare(
         raise typer.Exit(1)
 
 
-def _check_bundle(bundle: Path | None, *, alone: bool) -> None:
-    """Refuse, before any work, a bundle that would not be written or could not be."""
+def _check_alone(jobs: Mapping[str, object], others: Mapping[str, object]) -> None:
+    """Refuse, before any work, options that a job beside them would leave unread."""
     from editar_bench.errors import UserError
 
-    if bundle is None:
-        return
-    if not alone:
+    given = [name for name, value in jobs.items() if value is not None]
+    more = given[1:] + [name for name, value in others.items() if value is not None]
+    if given and more:
         raise UserError(
-            "--bundle takes a suite or one of its data sets; leave --model, --from-images and "
-            "training sets for another command."
+            f"prepare {given[0]} is a job of its own; leave {' and '.join(more)} for another command."
         )
-    if not bundle.name or bundle.name == ".." or bundle.is_dir():
-        raise UserError(f"--bundle is '{bundle}', which is no name of a file; write one.")
 
 
 def _fetch_weights(text: str) -> None:

@@ -241,8 +241,10 @@ def test_the_command_writes_and_reads_bundles(
         (("--bundle", "."), "no name of a file"),
         (("--bundle", "/"), "no name of a file"),
         (("--bundle", ".."), "no name of a file"),
-        (("--bundle", "b.tar", "--model", "noisy"), "takes a suite or one of its data sets"),
-        (("--bundle", "b.tar", "--dataset", "pipe-train"), "takes a suite or one of its data"),
+        (("--bundle", "b.tar", "--model", "noisy"), "leave --bundle for another command"),
+        (("--bundle", "b.tar", "--dataset", "pipe-train"), "--dataset pipe-train is a job of its"),
+        (("--from-images", ".", "--suite", "nope"), "leave --suite for another command"),
+        (("--from-images", ".", "--model", "noisy", "--from", "b"), "leave --model and --from"),
     ],
 )
 def test_bundles_that_cannot_be_written_are_refused_before_any_work(
