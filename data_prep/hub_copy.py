@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.untrusted import FORMATS, as_rgb, check_picture, is_turned, refuse_deep
+from data_prep.untrusted import (
+    FORMATS,
+    as_rgb,
+    check_picture,
+    is_turned,
+    refuse_deep,
+    rgb_picture,
+)
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
 
@@ -100,10 +107,7 @@ def shard_rows(shard: Path, source: HubSplit) -> Iterator[dict[str, Any]]:
 
 def picture(cell: Any, where: str) -> Picture:
     """An image cell decoded to RGB (H, W, 3), upright, after a look at it."""
-    from PIL import Image
-
-    data = file_of(cell, where)
-    return np.array(as_rgb(Image.open(io.BytesIO(data), formats=FORMATS), where))
+    return rgb_picture(file_of(cell, where), where)
 
 
 def square(cell: Any, where: str) -> bytes | Picture:

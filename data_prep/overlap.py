@@ -7,7 +7,6 @@ them. The test set is in memory as a few bytes a picture, the training set passe
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.pool import in_order
-from data_prep.untrusted import FORMATS, as_rgb, check_picture
+from data_prep.untrusted import rgb_picture
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
 
@@ -137,11 +136,7 @@ def signature_of(name: str, key: str, data: bytes) -> Signature:
     Raises:
         UserError: it does not decode, or has more than 8 bits a color.
     """
-    from PIL import Image
-
-    check_picture(data, name)
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        rgb: Picture = np.asarray(as_rgb(image, name))
+    rgb = rgb_picture(data, name)
     digest = hashlib.sha256(repr(rgb.shape).encode() + np.ascontiguousarray(rgb).tobytes())
     return Signature(name, normal_id(key), digest.digest()[:16], perceptual_hash(rgb))
 

@@ -66,7 +66,7 @@ def make(path: Path, *, edges: bool, pixels: bool) -> Made:
     )
 
 
-def cut(data: bytes, where: str = "") -> tuple[bytes, Picture]:
+def cut(data: bytes, where: str) -> tuple[bytes, Picture]:
     """A photo as a file and as pixels (512, 512, 3).
 
     A file that has that size and lies upright stays as it is; others are turned as their camera says, shrunk or

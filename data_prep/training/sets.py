@@ -20,7 +20,7 @@ from data_prep import hub_copy
 from data_prep.hub_copy import HubSplit
 from data_prep.training import instruct_pix2pix, multigen, pipe, seed_edit
 from data_prep.training.pairs import Row, text, whole
-from data_prep.untrusted import as_rgb, inside, is_turned, refuse_deep
+from data_prep.untrusted import FORMATS, as_rgb, inside, is_turned, refuse_deep
 from editar_bench.conditions import canny_kornia
 from editar_bench.errors import UserError
 from editar_bench.types import Picture, Task
@@ -157,7 +157,7 @@ SETS: Mapping[str, TrainingSet] = {
 def stored(cell: Any, where: str) -> bytes | Picture:
     """An image cell as its file, or decoded where it is a TIFF or does not lie upright."""
     data = hub_copy.file_of(cell, where)
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         refuse_deep(image, where)
         kept = image.format != "TIFF" and not is_turned(image)
         return data if kept else np.array(as_rgb(image, where))

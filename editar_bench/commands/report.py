@@ -42,11 +42,19 @@ def report(
     if file is None:
         typer.echo(text, nl=False)
         return
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
     with disk_errors(file):
-        try:
-            aside.write_text(text, encoding="utf-8")
-            os.replace(aside, file)  # a full disk leaves no half of a report
-        finally:
-            aside.unlink(missing_ok=True)
+        if file.is_symlink() or (file.exists() and not file.is_file()):
+            file.write_text(text, encoding="utf-8")  # /dev/stdout must not be replaced
+        else:
+            _replace(file, text)
     typer.echo(f"Written: {file}")
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file whole or not at all: a full disk leaves no half of a report."""
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, file)
+    finally:
+        aside.unlink(missing_ok=True)

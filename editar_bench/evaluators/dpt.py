@@ -71,18 +71,20 @@ class DptDepth(nn.Module):
 
 
 def _resampling(place: str) -> Image.Resampling:
-    """The filter in the settings of the processor that was published with the weights; without them transformers' own.
+    """The filter in the settings of the processor that was published with the weights.
 
-    They differ: the processor of 2022, which converted `Intel/dpt-large`, was bilinear, today's class is bicubic.
+    A copy without them gets that of transformers' class. They differ: the processor of 2022, which converted
+    `Intel/dpt-large`, was bilinear, today's class is bicubic.
     """
     from transformers import DPTImageProcessor
 
-    own = Image.Resampling.BICUBIC
+    own, file = Image.Resampling.BICUBIC, Path(place, "preprocessor_config.json")
+    if Path(place).is_dir() and not file.exists():
+        return own
     try:
         settings, _ = DPTImageProcessor.get_image_processor_dict(place)
         return Image.Resampling(settings.get("resample", own))
     except (OSError, ValueError) as error:
-        file = Path(place, "preprocessor_config.json")
-        if isinstance(error, OSError) and not file.exists():
-            return own
+        if not file.exists():  # of the hub, and out of reach as the weights would be
+            raise
         raise UserError(f"{file} cannot be used ({error}); fetch it again.") from error

@@ -7,7 +7,7 @@ Legend: N pictures, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +44,7 @@ def _info(name: str, protocol: str, what: str) -> MetricInfo:
 class _PooledMiou(ReadsReleased):
     CONVENTION: ClassVar[Convention]
     SIDE: ClassVar[int] = 512  # pixels of the short side that the segmenter is shown
-    FOUR: ClassVar[bool] = False  # pictures of a prompt are required to be four
-    ONE: ClassVar[bool] = False  # only the first picture of a prompt counts
+    PICTURES: ClassVar[Literal[1, 4] | None] = None  # of a prompt that count; all without it
 
     def observe(
         self, examples: Sequence[Example], images: Sequence[Picture]
@@ -64,15 +63,15 @@ class _PooledMiou(ReadsReleased):
 
     def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
         """Four pictures of every prompt that has them, or the first one, as the protocol wants."""
-        if self.FOUR:
+        if self.PICTURES == 4:
             return whole_prompts(observations)
-        if self.ONE:
+        if self.PICTURES == 1:
             return first_pictures(observations)
         return np.ones(len(observations), dtype=bool)
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
         """Percent; None where no class occurs, or a prompt has not the four pictures that the protocol wants."""
-        if self.FOUR and by_prompt(observations) is None:
+        if self.PICTURES == 4 and by_prompt(observations) is None:
             return None
         return pooled_miou(observations[:, 1:].reshape(-1, 3, self.CONVENTION.classes))
 
@@ -84,7 +83,7 @@ class SegAde(_PooledMiou):
     """ControlNet++'s."""
 
     ROLES = ("mask2former-ade",)
-    CONVENTION, FOUR = ADE, True
+    CONVENTION, PICTURES = ADE, 4
     INFO = _info("seg_ade", "seg.ade.m2f.s512.x4", "Mask2Former Swin-L, four pictures a prompt")
 
 
@@ -92,7 +91,7 @@ class SegAdeShifted(_PooledMiou):
     """ControlAR's: shown at 640 pixels, and the 150th class falls out."""
 
     ROLES = ("mask2former-ade",)
-    CONVENTION, SIDE, ONE = ADE_SHIFTED, 640, True
+    CONVENTION, SIDE, PICTURES = ADE_SHIFTED, 640, 1
     INFO = _info("seg_ade_shifted", "seg.ade.m2f.s640.x1", "Mask2Former Swin-L at 640 pixels")
 
 
@@ -107,5 +106,5 @@ class SegCoco(_PooledMiou):
 class SegCocoPresent(SegCoco):
     """ControlAR's: one picture a prompt, over the classes that are present."""
 
-    ONE = True
+    PICTURES = 1
     INFO = _info("seg_coco_present", "seg.coco.dlv3.s512.x1", "DeepLabV3-R101, classes present")

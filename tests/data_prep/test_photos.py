@@ -173,7 +173,7 @@ def test_a_photo_is_turned_as_its_camera_says():
     exif[0x0112] = 6  # a quarter turn clockwise
     data = io.BytesIO()
     upright.save(data, "PNG", exif=exif)
-    stored, picture = work.cut(data.getvalue())
+    stored, picture = work.cut(data.getvalue(), "x")
     assert np.array_equal(picture, np.rot90(np.asarray(upright), -1))
     assert np.array_equal(decoded(stored), picture)
 

@@ -317,6 +317,11 @@ def test_reports_take_lists_with_blanks_and_leave_no_half_a_file(
     whole = call("report", "--out", out, "--metric", "dummy_error")[1]
     command = ("report", "--out", out, "--metric", " dummy_error , ", "--file", str(file))
     assert call(*command)[0] == 0 and file.read_text() == whole
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    file.write_text("before")
+    assert call(*command[:-1], str(link))[0] == 0
+    assert link.is_symlink() and file.read_text() == whole  # as /dev/stdout is one
     file.write_text("before")
 
     def full(*_: object) -> None:
