@@ -131,7 +131,8 @@ class Editar:
 
     `weights`, `codec` and `text` are local copies (a file each, a folder for the text encoder) or
     names of repositories on the Hugging Face hub. Conditions must be square; they are scaled to
-    512, and the pictures back. `weight_type` (full, int8 or fp8) and `cache_type` (full or fp8) say
+    512, and the pictures back. Steps after `cfg_interval` draw without guidance (-1: none do).
+    `weight_type` (full, int8 or fp8) and `cache_type` (full or fp8) say
     what sampling reads at every step: fewer bits are quicker on a GPU and not quite the same model.
     """
 
@@ -152,10 +153,14 @@ class Editar:
         temperature: float = RELEASED_TEMPERATURE,
         top_k: int = TOP_K,
         top_p: float = TOP_P,
+        cfg_interval: int = -1,
         weight_type: str = "full",
         cache_type: str = "full",
     ) -> None:
-        self._sampling = _settings(guidance, temperature, top_k, top_p)
+        self._sampling = {
+            **_settings(guidance, temperature, top_k, top_p),
+            "cfg_interval": whole("cfg_interval", cfg_interval, -1),
+        }
         self._types: tuple[WeightType, CacheType] = (
             one_of("weight_type", weight_type, ("full", "int8", "fp8")),
             one_of("cache_type", cache_type, ("full", "fp8")),

@@ -21,6 +21,7 @@ class SamplerSettings:
     temperature: float = 1.0
     top_k: int = 1000  # 0: no limit
     top_p: float = 1.0  # 1: no limit
+    cfg_interval: int = -1  # of EditAR: steps after this one have no guidance; -1: all have it
 
 
 def uniforms_for(seeds: Sequence[int], n: int) -> Tensor:
@@ -39,6 +40,21 @@ def guide(logits_BGV: Tensor, guidance: float) -> Tensor:
     if logits_BGV.shape[1] == 1:
         return conditional_BV
     return null_BV + guidance * (conditional_BV - null_BV)
+
+
+def guide_early(logits_RGV: Tensor, settings: SamplerSettings, places_R: Tensor) -> Tensor:
+    """`guide`, but for codes that `cfg_interval` leaves without: the conditional logits, (R, V).
+
+    Args:
+        logits_RGV: of codes at any places.
+        settings: guidance and `cfg_interval`, which counts the steps after the prefill from 0.
+        places_R: int64, of the codes in their pictures; the prefill draws the one at 0.
+    """
+    guided_RV = guide(logits_RGV, settings.guidance)
+    if settings.cfg_interval < 0:
+        return guided_RV
+    late_R1 = places_R[:, None] - 1 > settings.cfg_interval
+    return torch.where(late_R1, logits_RGV[:, 0], guided_RV)
 
 
 def choose(logits_BV: Tensor, settings: SamplerSettings, uniform_B1: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models.editar.choosing import SamplerSettings, guide
+from models.editar.choosing import SamplerSettings, guide_early
 from models.editar.decoding import Decoder
 from models.editar.racing import head_starts, keys_of, race
 from models.editar.replay import captured, repeat_until
@@ -108,7 +108,8 @@ class Passes:
     def _draw(self, logits_RGV: Tensor, places_BW: Tensor) -> Tensor:
         """The codes that follow, at given places: int64 (n, W)."""
         settings, keys_BN = self.settings, self.keys_BN[: self.unfinished]
-        if self.decoder.fused and not settings.greedy and settings.top_p >= 1.0:
+        plain = not settings.greedy and settings.top_p >= 1.0 and settings.cfg_interval < 0
+        if self.decoder.fused and plain:
             from models.editar.kernels import racing
 
             keys_R = keys_BN.gather(1, places_BW).flatten()
@@ -117,7 +118,7 @@ class Passes:
             ahead_RV = self.ahead_BNV[self.pictures_B1[: self.unfinished], places_BW].flatten(0, 1)
         else:
             ahead_RV = head_starts(keys_BN.gather(1, places_BW).flatten(), self.codebook)
-        guided_RV = guide(logits_RGV.float(), settings.guidance)
+        guided_RV = guide_early(logits_RGV.float(), settings, places_BW.flatten())
         return race(guided_RV, ahead_RV, settings).view_as(places_BW)
 
     def _put(self, places_BW: Tensor, drawn_BW: Tensor) -> None:

@@ -95,10 +95,12 @@ class EditAR:
         top_p: float = 1.0,
         precision: Precision | None = None,
         truncate: bool = False,
+        cfg_interval: int = -1,
     ) -> list[Picture]:
         """Make one picture for each condition picture, prompt (template included) and seed.
 
-        With `truncate`, levels between two whole ones become the lower instead of the nearer.
+        With `truncate`, levels between two whole ones become the lower instead of the nearer. Steps
+        after `cfg_interval` draw without guidance; at -1 there are none.
         """
         side = self.codec.config.image_size
         for picture in conditions:
@@ -108,7 +110,11 @@ class EditAR:
                     f"need {side}x{side} RGB; resize it"
                 )
         settings = SamplerSettings(
-            guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p
+            guidance=guidance,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            cfg_interval=cfg_interval,
         )
         pieces = max(1, CODEC_PIXELS // side**2)
         condition_codes = torch.cat(

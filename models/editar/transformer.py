@@ -237,12 +237,18 @@ class Transformer(RotaryNetwork):
         top_k: int = 1000,
         top_p: float = 1.0,
         uniforms: Tensor | None = None,
+        cfg_interval: int = -1,
     ) -> Tensor:
         """Make target codes int64 (B, N); see `models.editar.sampler.sample`."""
         from models.editar.sampler import SamplerSettings, sample
 
         settings = SamplerSettings(
-            guidance=guidance, greedy=greedy, temperature=temperature, top_k=top_k, top_p=top_p
+            guidance=guidance,
+            greedy=greedy,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            cfg_interval=cfg_interval,
         )
         # A copy: tensors of inference mode cannot be part of a graph, and codes may be trained on.
         return sample(self, text, condition_codes, settings, uniforms).clone()

@@ -129,7 +129,9 @@ def generate(
             logits_RV = sampler.logits(x_RQD, positions)
             if rows == 2:
                 conditional_BV, null_BV = logits_RV.chunk(2)
-                logits_RV = null_BV + settings.guidance * (conditional_BV - null_BV)
+                logits_RV = conditional_BV.clone()
+                if settings.cfg_interval < 0 or index - 1 <= settings.cfg_interval:
+                    logits_RV = null_BV + settings.guidance * (conditional_BV - null_BV)
             code_B1, probabilities_BV = pick(logits_RV, settings, draw, index)
         codes.append(code_B1.clone())
         kept.append(probabilities_BV.clone())

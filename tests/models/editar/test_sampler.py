@@ -100,6 +100,26 @@ def test_drawn_codes_are_those_of_the_published_sampler(guidance, window, batch,
     assert torch.equal(made, sampler_plain.generate(model, text, codes, settings, draw))
 
 
+@pytest.mark.parametrize("interval", [0, 1, 4])
+def test_guidance_ends_after_its_interval_as_published(interval):
+    """Step i draws the code at place i + 1: with an interval of 0 the first two codes are guided."""
+    model = tiny(vocab_size=50, side=4)
+    text, codes = tiny_inputs(model, 2)
+    uniforms = uniforms_for(range(2), 16)
+
+    def made(**settings):
+        return sample(
+            model, text, codes, SamplerSettings(temperature=3.0, top_k=0, **settings), uniforms
+        )
+
+    early = SamplerSettings(guidance=4.0, temperature=3.0, top_k=0, cfg_interval=interval)
+    plain = sampler_plain.generate(model, text, codes, early, sampler_plain.by_uniforms(uniforms))
+    kept = made(guidance=4.0, cfg_interval=interval)
+    assert torch.equal(kept, plain)
+    assert torch.equal(kept[:, : interval + 2], made(guidance=4.0)[:, : interval + 2])
+    assert not torch.equal(kept, made(guidance=4.0)) and not torch.equal(kept, made(guidance=1.0))
+
+
 def test_any_guess_gives_the_same_codes(transformer, golden, monkeypatch):
     """Guesses come from the source and from the code before; here all of them are right, then all of them wrong."""
     text, condition = inputs(golden)
