@@ -80,15 +80,6 @@ class Registry(Generic[T]):
         """All names in the order of the table, plugins last."""
         return list(self.entries())
 
-    def register(self, name: str, target: str | T, summary: str = "") -> None:
-        """Add a name from code."""
-        self.entries()
-        self._add(name, Entry(target, summary, origin="registered in code"))
-
-    def unregister(self, name: str) -> None:
-        """Forget a name that `register` added."""
-        del self._entries[name]
-
     def check(self, name: str) -> str:
         """The name itself; an unknown one is an error that offers near matches."""
         if name not in self.entries():

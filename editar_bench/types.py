@@ -48,7 +48,7 @@ class Example:
     """One sample of a task.
 
     `prompt` is the plain instruction (edit) or caption (the other tasks), without any model's template.
-    `truth` holds the native ground truth where the data has it: "depth" (float32, H×W, metres, inf = sky),
+    `truth` holds the native ground truth where the data has it: "depth" (float32, H×W, meters, inf = sky),
     "label", "color" and "material" (uint8, H×W; for the edit task they describe the *edited* picture).
     `edit_mask` is bool H×W, True where the edit may change pixels; None where the edit has no outside.
     `blend_words` is the word of the source caption that the edit is about, and the one of the target caption.

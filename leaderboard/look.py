@@ -55,12 +55,6 @@ def number(value: float | None) -> str:
     return f"{value:,.{min(max(digits, 0), 6)}f}"
 
 
-def with_unit(value: float | None, unit: str) -> str:
-    """A value and its unit; a plain share or score has none."""
-    text = number(value)
-    return text if value is None or unit in ("", "1", "-") else f"{text} {unit}"
-
-
 def chip(text: str, kind: str) -> str:
     """A small colored label."""
     return f'<span class="chip {kind}">{escape(text)}</span>'

@@ -37,7 +37,7 @@ MAX_JITTER = 0.08  # meters, each axis
 ROTATION_STEPS = 12  # of 30 degrees
 MIN_OBJECTS, MAX_OBJECTS = 1, 5
 
-# Label map: 0 sky, 1 ground, 2 + index into SHAPES. Colour and material maps: 0 none, 1 + index.
+# Label map: 0 sky, 1 ground, 2 + index into SHAPES. Color and material maps: 0 none, 1 + index.
 LABELS = ("sky", "ground", *SHAPES)
 
 

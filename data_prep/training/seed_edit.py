@@ -59,7 +59,7 @@ def find_pictures(annotations: Path, folder: Path) -> Path:
         if any(_is_there(home, name) for name in names):
             return home
     raise UserError(
-        f"train: no picture that {annotations} names lies in {folder}; they come as one archive in pieces that "
+        f"No picture that {annotations} names lies in {folder}; they come as one archive in pieces that "
         f"must be unpacked: {how_to_prepare(folder)}"
     )
 
@@ -83,7 +83,7 @@ def _names(annotations: Path) -> Iterator[str]:
             yield from names
     if not found:
         raise UserError(
-            f"train: {annotations} is no file of JSON lines with {' and '.join(COLUMNS[:2])} ({problem}); "
+            f"{annotations} is no file of JSON lines with {' and '.join(COLUMNS[:2])} ({problem}); "
             f"fetch {REPOSITORY} again"
         )
 

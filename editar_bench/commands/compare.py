@@ -41,7 +41,7 @@ def compare(
       editar-bench compare editar-common editar-common:guidance=3 --metric seg_miou --slice unseen
 
     \b
-    A line a metric, over the samples that both have:
+    One line per metric, over the samples that both models have:
       A - B      difference of the means with its 95 % bootstrap interval
       effect     difference in units of the standard deviation of the samples' differences (Cohen's d_z)
       A / = / B  samples where A is better, both are equal, B is better

@@ -17,7 +17,12 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 
 
 def judge(
-    model: Annotated[str, typer.Option(help="Whose stored pictures: a comma list of labels.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Whose stored pictures to grade: a comma list, as the leaderboard names models."
+        ),
+    ],
     judge: Annotated[str, typer.Option(help="The model that is asked, as its endpoint names it.")],
     form: Annotated[str, typer.Option(help="viescore, gedit or imgedit.")] = "viescore",
     dataset: Annotated[str, typer.Option(help="The data set of the pictures.")] = "pie-bench",
@@ -25,13 +30,13 @@ def judge(
         str, typer.Option(help="An OpenAI-compatible address, up to /chat/completions.")
     ] = "https://api.openai.com/v1",
     price_in: Annotated[
-        float | None, typer.Option(help="Dollars a million tokens sent.", min=0)
+        float | None, typer.Option(help="Price in dollars per million tokens sent.", min=0)
     ] = None,
     price_out: Annotated[
-        float | None, typer.Option(help="Dollars a million tokens answered.", min=0)
+        float | None, typer.Option(help="Price in dollars per million tokens answered.", min=0)
     ] = None,
     repeats: Annotated[
-        int, typer.Option(help="Ask every question so often; the mean counts.", min=1, max=100)
+        int, typer.Option(help="How often to ask each question; the mean counts.", min=1, max=100)
     ] = 1,
     yes: Annotated[
         bool, typer.Option("--yes", help="Send it; without it only the estimate.")

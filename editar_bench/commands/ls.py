@@ -120,8 +120,12 @@ def _metrics() -> None:
 
 
 def _protocols() -> None:
-    rows = sorted((info.protocol, info.name, info.version) for info in _infos())
-    print_rows(("protocol", "metric", "version"), rows)
+    from editar_bench.metrics.protocols import PUBLISHED
+
+    rows = sorted(
+        (i.protocol, i.name, i.version, PUBLISHED.get(i.protocol, i.description)) for i in _infos()
+    )
+    print_rows(("protocol", "metric", "version", "what it is"), rows)
 
 
 def _runs(out: Path) -> None:

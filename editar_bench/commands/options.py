@@ -42,10 +42,13 @@ Out = Annotated[
     typer.Option(help="Folder of the results store.", file_okay=False, callback=local_folder),
 ]
 Suite = Annotated[
-    str | None, typer.Option(help="A suite: data set and models that belong together.")
+    str | None,
+    typer.Option(help="scenes (the default) or paper: data sets and models that belong together."),
 ]
-Dataset = Annotated[str | None, typer.Option(help="A data set, instead of a suite.")]
-Limit = Annotated[int | None, typer.Option(help="Only the first so many samples of each task.")]
+Dataset = Annotated[
+    str | None, typer.Option(help="One data set instead of a whole suite; `ls datasets` names all.")
+]
+Limit = Annotated[int | None, typer.Option(help="Use only the first N samples of each task.")]
 Seed = Annotated[
     int, typer.Option(help="Seed of the run; each picture's own seed follows from it.")
 ]

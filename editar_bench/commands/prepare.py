@@ -23,20 +23,30 @@ def prepare(
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Then write data, weights and checksums into this tar file."),
+        typer.Option(help="Afterwards write data, weights and checksums into this tar file."),
     ] = None,
     from_bundle: Annotated[
-        Path | None, typer.Option("--from", help="First take data and weights from such a file.")
+        Path | None,
+        typer.Option("--from", help="First unpack data and weights from a file of --bundle."),
     ] = None,
     from_images: Annotated[
         Path | None,
         typer.Option(help="Only make the data set 'photos' from this folder of photos."),
     ] = None,
     conditions: Annotated[
-        str, typer.Option(help="With --from-images: a comma list of canny, depth, segmentation.")
-    ] = "canny",
-    limit: options.Limit = None,
-    device: options.Device = "auto",
+        str | None,
+        typer.Option(
+            help="With --from-images: a comma list of canny (the default), depth, segmentation."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="With a training set: stop after the shard that brings N samples."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="With --from-images: auto (the default), cpu, cuda or cuda:N."),
+    ] = None,
 ) -> None:
     """Fetch and build the data of a suite and verify data and weights.
 
@@ -84,8 +94,12 @@ def prepare(
             "--from": from_bundle,
         },
     )
+    if from_images is None and (conditions is not None or device is not None):
+        raise UserError("--conditions and --device go with --from-images DIR alone; add it.")
     if bundle is not None and (not bundle.name or bundle.name == ".." or bundle.is_dir()):
-        raise UserError(f"--bundle is '{bundle}', which is no name of a file; write one.")
+        raise UserError(
+            f"--bundle is '{bundle}', which is not a file name; give one, such as scenes.tar."
+        )
     if training is not None:
         training_data.prepare_training(training, limit)
         return
@@ -94,7 +108,8 @@ def prepare(
     if from_images is not None:
         from editar_bench.commands.photos import make_pairs
 
-        make_pairs(from_images, conditions, device)
+        wanted = "canny" if conditions is None else conditions
+        make_pairs(from_images, wanted, "auto" if device is None else device)
         return
     if model is not None:
         _fetch_weights(model)

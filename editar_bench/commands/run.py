@@ -29,7 +29,7 @@ def run(
     ] = None,
     limit: options.Limit = None,
     seed: options.Seed = 0,
-    repeats: Annotated[int, typer.Option(help="Pictures a sample, each with its own seed.")] = 1,
+    repeats: Annotated[int, typer.Option(help="Pictures per sample, each with its own seed.")] = 1,
     engine: Annotated[
         str,
         typer.Option(
@@ -40,8 +40,8 @@ def run(
     parts: Annotated[
         str,
         typer.Option(
-            help="Where workers leave pictures and parts, if not in --out: an address that all machines reach, "
-            "s3://bucket/run or any other of fsspec; one a results folder."
+            help="Where workers leave pictures and parts when they do not share --out: an fsspec address that every "
+            "machine can reach, such as s3://bucket/run. Use another one for each results folder."
         ),
     ] = "",
     device: options.Device = "auto",

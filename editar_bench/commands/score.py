@@ -25,7 +25,7 @@ def score(
         ),
     ] = "plain",
     repeats: Annotated[
-        int, typer.Option(help="Pictures a sample, where the layout has several.")
+        int, typer.Option(help="Pictures per sample, where the layout has several.")
     ] = 1,
     limit: options.Limit = None,
     device: options.Device = "auto",
@@ -46,7 +46,7 @@ def score(
       controlnetpp  images/group_REPEAT/NUMBER.png
       controlar     visualization/NUMBER.png, six digits
       unicontrol    samples/PROMPT-COUNT.png, five digits: NUMBER x repeats + REPEAT
-    Uni-ControlNet, VAREdit, ControlVAR and CAR name their pictures after no sample: save them as plain.
+    Uni-ControlNet, VAREdit, ControlVAR and CAR do not name pictures after samples: rename theirs as plain.
 
     Missing pictures are counted as failed and named. An unreadable or wrongly sized one stops the command
     before anything is stored.

@@ -1,4 +1,4 @@
-"""Shape of EditAR's transformer, and the published sizes."""
+"""Shape of EditAR's transformer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,6 @@ from typing import Any, Self
 
 from editar_bench.errors import UserError
 
-SIZES = {  # name: (layers, heads, width); EditAR's released weights are GPT-XL
-    "GPT-B": (12, 12, 768),
-    "GPT-L": (24, 16, 1024),
-    "GPT-XL": (36, 20, 1280),
-    "GPT-XXL": (48, 24, 1536),
-    "GPT-XXXL": (48, 40, 2560),
-    "GPT-1B": (22, 32, 2048),
-    "GPT-3B": (24, 32, 3200),
-    "GPT-7B": (32, 32, 4096),
-}
 # The published trainer's other names, and settings of it that this network does not read.
 _ALSO = {
     "token_dropout_p": "token_dropout",
@@ -119,9 +109,3 @@ class TransformerConfig:
         if unknown:
             raise UserError(f"transformer config: unknown keys {', '.join(unknown)}; remove them")
         return cls(**known)
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> TransformerConfig:
-        """A published size by name, with other fields changed if wanted."""
-        layers, heads, width = SIZES[name]
-        return cls(**{"n_layer": layers, "n_head": heads, "dim": width, **changes})

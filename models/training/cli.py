@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"train: --{name} is {value}; it must be a number above 0")
     for name, number in (("edits", options.edits), ("threads", options.threads)):
         if not 0 <= number < 2**31:
-            raise UserError(f"train: --{name} is {number}; it must be a number above 0")
+            raise UserError(f"train: --{name} is {number}; it must be 0 (the default) or more")
     if not 0 <= options.seed < 2**63:
         raise UserError(f"train: --seed is {options.seed}; it must be from 0 to 2^63 - 1")
     _train(options, _budgets(options))

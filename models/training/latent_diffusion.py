@@ -156,9 +156,7 @@ class Frozen:
         """Noisy latents, and what the network should say of them (both (B, C, H, W))."""
         noise = torch.randn(latents_BCHW.shape, generator=generator)
         noisy = self.noise.add_noise(latents_BCHW, noise, steps_B)
-        if NOISE["prediction_type"] == "v_prediction":
-            return noisy, self.noise.get_velocity(latents_BCHW, noise, steps_B)
-        return noisy, noise
+        return noisy, self.noise.get_velocity(latents_BCHW, noise, steps_B)
 
 
 def squared_error(guess: Tensor, wanted: Tensor) -> Tensor:

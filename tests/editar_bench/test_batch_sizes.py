@@ -126,6 +126,7 @@ def test_halved_batches_make_the_same_pictures(
     limited(monkeypatch, 2)
     run_dummies("noisy", batch_size=8)
     made = rows(tmp_path / "out")
+    assert len(made) == 10
     for sample, (_, name) in made.items():
         seed = seed_of(0, "depth", "dummy", sample, 0)
         expected = d.Noisy().picture(d.Split(Task.DEPTH)[int(sample[1:])], seed)

@@ -23,9 +23,9 @@ def test_targets_are_imported_when_asked() -> None:
 
 def test_a_collision_names_both_places() -> None:
     registry: Registry[object] = Registry("thing", "no.such.group", {"join": Entry("os.path:join")})
-    registry.register("join", "os.path:join")  # the same again is no collision
+    registry._add("join", Entry("os.path:join"))  # the same again is no collision
     with pytest.raises(UserError, match=r"named 'join': os\.path:join .* and shlex:join"):
-        registry.register("join", "shlex:join")
+        registry._add("join", Entry("shlex:join"))
 
 
 def test_a_plugin_cannot_take_a_builtin_name(

@@ -31,6 +31,8 @@ def test_odd_names_are_shown_as_they_are(
     assert ODD in capsys.readouterr().out
 
 
-def test_bars_show_odd_titles() -> None:
+def test_bars_show_odd_titles(capsys: pytest.CaptureFixture[str]) -> None:
     with Bars().stage(f"depth · generate · {ODD}", 2) as advance:
         advance(2)
+    shown = capsys.readouterr()
+    assert ODD in shown.out + shown.err

@@ -41,10 +41,23 @@ ROTARY = {
 }
 
 
+SIZES = {  # name: (layers, heads, width); EditAR's released weights are GPT-XL
+    "GPT-B": (12, 12, 768),
+    "GPT-L": (24, 16, 1024),
+    "GPT-XL": (36, 20, 1280),
+    "GPT-XXL": (48, 24, 1536),
+    "GPT-XXXL": (48, 40, 2560),
+    "GPT-1B": (22, 32, 2048),
+    "GPT-3B": (24, 32, 3200),
+    "GPT-7B": (32, 32, 4096),
+}
+
+
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameter_counts(name):
     with torch.device("meta"):
-        model = Transformer(TransformerConfig.preset(name))
+        layers, heads, width = SIZES[name]
+        model = Transformer(TransformerConfig(n_layer=layers, n_head=heads, dim=width))
     assert sum(p.numel() for p in model.parameters()) == COUNTS[name]
 
 

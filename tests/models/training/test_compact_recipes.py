@@ -93,7 +93,10 @@ def test_validation_is_plain_cross_entropy_and_repeats(recipe):
     module = recipe.build().eval()
     assert list(recipe.validate(module).values()) == pytest.approx([log(32)] * 4, abs=1e-5)
     torch.nn.init.normal_(module.output.weight, std=0.1)
-    assert recipe.validate(module) == recipe.validate(module)
+    torch.manual_seed(1)
+    once = recipe.validate(module)
+    torch.manual_seed(2)
+    assert recipe.validate(module) == once
 
 
 def test_muse_trains_on_smoothed_labels_of_masked_codes(bank, root):

@@ -28,7 +28,6 @@ SMALL = replace(
 )
 
 
-@pytest.mark.weights
 def test_the_judging_clip_gives_its_last_patch_tokens():
     teacher, clip = judging_clip(), load_clip().clip.visual
     images = torch.rand(2, 3, 64, 64) * 2 - 1

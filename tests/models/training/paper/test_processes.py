@@ -71,7 +71,6 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.mark.slow
 def test_two_processes_are_as_one(root, tmp_path, monkeypatch):
     torch.multiprocessing.spawn(_work, (_free_ports(3), root, tmp_path), nprocs=2)
     first, second = (json.loads((tmp_path / f"losses-{r}.json").read_text()) for r in range(2))
