@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from html.entities import html5
 from html.parser import HTMLParser
 from urllib.parse import unquote_plus
 
@@ -21,6 +22,7 @@ _DASHES = (
     "-\u058a\u05be\u1400\u1806\u2010-\u2015\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u301c\u3030\u30a0"
     "\ufe31\ufe32\ufe58\ufe63\uff0d"
 )
+_HIDDEN = ("script", "style", "template", "rt", "rp")
 _QUOTED = "cdata["  # captions are lower case by then
 _TOO_MANY_HYPHENS = 4  # this-is-my-cute-cat
 
@@ -53,21 +55,20 @@ class _Text(HTMLParser):
         self.hidden = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.hidden += tag in self.CDATA_CONTENT_ELEMENTS
+        self.hidden += tag in _HIDDEN
 
     def handle_endtag(self, tag: str) -> None:
-        self.hidden -= tag in self.CDATA_CONTENT_ELEMENTS
+        self.hidden = max(0, self.hidden - (tag in _HIDDEN))
 
     def handle_data(self, data: str) -> None:
-        if self.hidden <= 0:
+        if not self.hidden:
             self.parts.append(data)
 
     def handle_charref(self, name: str) -> None:
         self.handle_data(html.unescape(f"&#{name};"))
 
     def handle_entityref(self, name: str) -> None:
-        character = html.unescape(f"&{name};")
-        self.handle_data(f"&{name}" if character == f"&{name};" else character)
+        self.handle_data(html5.get(f"{name};", f"&{name}"))  # a whole name, not one that begins so
 
     def unknown_decl(self, data: str) -> None:
         if data.startswith(_QUOTED):  # text that is no markup

@@ -24,6 +24,8 @@ _Rotary = TypeVar("_Rotary", bound=RotaryNetwork)
 WRAPPERS = ("model", "module", "state_dict")
 PREFIXES = ("_orig_mod.", "module.")  # left by torch.compile and by DistributedDataParallel
 TRAINING_ONLY = "alignment."  # the distillation convolution, which inference does not have
+# What the published class makes anew whenever it samples, and saves if it is saved afterwards.
+_REMADE = (".k_cache", ".v_cache", "freqs_cis", "causal_mask")
 USAGE_KEY = "quantize.codebook_used"  # a training statistic that our own files leave out
 _REFUSED = re.compile(r"Unsupported global: GLOBAL (\S+)")  # in torch's message
 
@@ -64,7 +66,11 @@ def load_rotary(
         device: where to.
         dtype: of all weights.
     """
-    state = {k: v for k, v in read_state(path).items() if not k.startswith(TRAINING_ONLY)}
+    state = {
+        k: v
+        for k, v in read_state(path).items()
+        if not k.startswith(TRAINING_ONLY) and not k.endswith(_REMADE)
+    }
     with torch.device("meta"):
         model = build()
     _fill(model, state, path, device, dtype)

@@ -22,10 +22,14 @@ from models.editar.quantizer import COMMITMENT, Quantized, Quantizer
 
 # Settings of the published trainer with the one value that this codec has.
 _USUAL = {
-    "dropout_p": 0.0,
-    "commit_loss_beta": COMMITMENT,
-    "entropy_loss_ratio": 0.0,
-    "codebook_show_usage": True,
+    "dropout_p": (0.0,),
+    "commit_loss_beta": (COMMITMENT,),
+    "entropy_loss_ratio": (0.0,),
+    "codebook_show_usage": (True, False),  # counted in training only
+    "norm_type": ("group",),
+    "in_channels": (3,),
+    "out_channels": (3,),
+    "resamp_with_conv": (True,),
 }
 _BOTH_SIDES = ("encoder_ch_mult", "decoder_ch_mult")
 
@@ -95,8 +99,8 @@ class CodecConfig:
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
         for name, usual in _USUAL.items():
-            if settings.get(name) == usual:
-                settings.pop(name)
+            if settings.get(name) in usual:
+                settings.pop(name, None)
         sides = [settings.get(name) for name in _BOTH_SIDES]
         if sides[0] is not None and sides[0] == sides[1]:
             settings = {k: v for k, v in settings.items() if k not in _BOTH_SIDES}

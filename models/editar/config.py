@@ -15,7 +15,23 @@ _ALSO = {
     "resid_dropout_p": "residual_dropout",
     "ffn_dropout_p": "ffn_dropout",
 }
-_SUPERSEDED = "class_dropout_prob"  # by the joint dropout of text and picture
+# Of training, or of other conditions: whatever they say, this network is the same.
+_UNREAD = (
+    "class_dropout_prob",  # superseded by the joint dropout of text and picture
+    "distill_mode",
+    "initializer_range",
+    "max_batch_size",
+    "max_seq_len",
+    "num_classes",
+)
+# What they say otherwise makes another network.
+_USUAL = {
+    "attn_dropout_p": (0, None),
+    "drop_path_rate": (0, None),
+    "ffn_dim_multiplier": (None,),
+    "model_mode": ("joint_cls_emb", None),
+    "model_type": ("t2i",),
+}
 
 
 def check_values(config: Any, what: str) -> None:
@@ -99,10 +115,9 @@ class TransformerConfig:
 
         Of the published trainer's further keys those are read over that say what this network does anyway.
         """
-        known = {_ALSO.get(name, name): value for name, value in values.items()}
-        known.pop(_SUPERSEDED, None)
+        known = {_ALSO.get(k, k): value for k, value in values.items() if k not in _UNREAD}
         heads = known.get("n_head", TransformerConfig().n_head)
-        for name, usual in (("n_kv_head", (None, heads)), ("ffn_dim_multiplier", (None,))):
+        for name, usual in (_USUAL | {"n_kv_head": (None, heads)}).items():
             if known.get(name) in usual:
                 known.pop(name, None)
         unknown = sorted(set(known) - {field.name for field in fields(cls)})

@@ -120,7 +120,7 @@ class Decoder:
         self.fused = kernels.available(like.device) if fused is None else fused
         own = products.copied if copies(model) else products.viewed
         self.tok_embeddings, self.output = model.tok_embeddings, own(model.output.weight)
-        self.cls_embedding = model.cls_embedding
+        self.cls_embedding, self.null_image_ND = model.cls_embedding, model.img_uncond_embedding
         self.batch, self.halves, self.heads = batch, halves, c.n_head
         self.layout = Layout.of(c, halves)
         self.prefilling = TorchAttention(model, self.layout, batch)
@@ -143,10 +143,15 @@ class Decoder:
         self.caches = [LayerCache(shape, like, eighth, self.fused) for _ in model.layers]
         self.norm = Norm.of(model.norm)
 
-    def prefill(self, text: Tensor, condition_codes: Tensor) -> Tensor:
+    def prefill(
+        self, text: Tensor, condition_codes: Tensor, drop_image_B: Tensor | None = None
+    ) -> Tensor:
         """Fill the cache with condition and text; logits (B, G, V) of the first code, float32."""
         self.narrow(len(text))
         image_BND = self.tok_embeddings(condition_codes)
+        if drop_image_B is not None:
+            null_ND = self.null_image_ND.to(image_BND)
+            image_BND = torch.where(drop_image_B[:, None, None], null_ND, image_BND)
         text_BGTD = self._embed_text(text).to(image_BND.dtype)
         for i, (layer, cache) in enumerate(zip(self.layers, self.caches, strict=True)):
             last = layer is self.layers[-1]

@@ -22,20 +22,30 @@ def editar_loss(
     drop_image_B: Tensor,
     patches_BPW: Tensor | None = None,
     read_BN: Tensor | None = None,
+    valid_B: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, cross-entropy and distillation, scalars; the last is 0 without the teacher's patches.
 
     Where there are patches, `transformer.alignment` is the convolution that is trained with the transformer. `read_BN`
-    are the codes that are read back where they are not the true ones.
+    are the codes that are read back where they are not the true ones. `valid_B` weights the samples' cross-entropies.
     """
     logits_BNV, hidden_BND = transformer.forward_train(
         text_BTC, condition_BN, target_BN if read_BN is None else read_BN, drop_text_B, drop_image_B
     )
-    entropy = F.cross_entropy(logits_BNV.flatten(0, 1), target_BN.flatten())
+    entropy = _cross_entropy(logits_BNV, target_BN, valid_B)
     if patches_BPW is None:
         return entropy, entropy, torch.zeros_like(entropy)
     distance = distillation_loss(transformer.alignment, hidden_BND, patches_BPW)
     return entropy + DISTILLATION_WEIGHT * distance, entropy, distance
+
+
+def _cross_entropy(logits_BNV: Tensor, target_BN: Tensor, valid_B: Tensor | None) -> Tensor:
+    logits, targets = logits_BNV.flatten(0, 1), target_BN.flatten()
+    if valid_B is None:
+        return F.cross_entropy(logits, targets)
+    weights = valid_B.to(logits.dtype).repeat_interleave(target_BN.shape[1])
+    entropies = F.cross_entropy(logits, targets, reduction="none")
+    return (entropies * weights).sum() / weights.sum().clamp(min=1)
 
 
 class Objective(nn.Module):

@@ -48,7 +48,13 @@ class Passes:
         self.unfinished = batch
         self.replay: Callable[[], None] | None = None
 
-    def start(self, text: Tensor, condition_codes: Tensor, uniforms_BN: Tensor) -> None:
+    def start(
+        self,
+        text: Tensor,
+        condition_codes: Tensor,
+        uniforms_BN: Tensor,
+        drop_image_B: Tensor | None = None,
+    ) -> None:
         """Prefill; the last text slot predicts the first code."""
         self.unfinished = len(text)
         self.source_BX[:, : self.count] = condition_codes
@@ -56,7 +62,7 @@ class Passes:
         self.keys_BN.copy_(keys_of(uniforms_BN.to(self.device)))
         if self.device.type == "cpu" and self.count * self.codebook <= BEFOREHAND:
             self.ahead_BNV = head_starts(self.keys_BN, self.codebook)
-        logits_BGV = self.decoder.prefill(text, condition_codes)
+        logits_BGV = self.decoder.prefill(text, condition_codes, drop_image_B)
         first_B1 = torch.zeros_like(self.known_B1)
         self._put(first_B1, self._draw(logits_BGV, first_B1))
         self.known_B1.fill_(1)

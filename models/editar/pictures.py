@@ -11,20 +11,22 @@ from torch import Tensor
 
 from editar_bench.types import Picture
 
+# As published: in float64, then rounded to float32.
+_LEVELS = (torch.arange(256, dtype=torch.float64) / 255 * 2 - 1).float()
 Pictures = Sequence[Picture] | NDArray[np.uint8]  # of one size
 
 
 def to_tensor(pictures: Pictures, device: torch.device | str = "cpu") -> Tensor:
     """Uint8 (H, W, 3) pictures of one size to float32 (B, 3, H, W) in [-1, 1]."""
     stacked_BHW3 = torch.from_numpy(np.array(pictures)).to(device)
-    return stacked_BHW3.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
+    return _LEVELS.to(device)[stacked_BHW3.permute(0, 3, 1, 2).int()].contiguous()
 
 
 def to_pictures(images: Tensor, *, truncate: bool = False) -> list[Picture]:
     """Float (B, 3, H, W), clamped to [-1, 1], to uint8 (H, W, 3) pictures, rounded unless they are to be truncated."""
     clamped = images.float().clamp(-1, 1)
-    # In the order of the published script: what is truncated depends on the last bit.
-    levels = (clamped + 1) / 2 * 255 if truncate else ((clamped + 1) * 127.5).round()
+    # In the order of the published script and of torchvision's save_image: the last bit may decide.
+    levels = (clamped + 1) / 2 * 255 + (0.0 if truncate else 0.5)
     return list(levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy())
 
 

@@ -28,7 +28,8 @@ def rotary_table(side: int, text_slots: int, head_dim: int, base: float = 10000.
 def turns(rows_L: Tensor, columns_L: Tensor, head_dim: int, base: float) -> Tensor:
     """Cosine and sine at places of the grid, which may lie between its points: float32 (L, P, 2)."""
     half = head_dim // 2
-    frequencies = base ** -(torch.arange(0, half, 2)[: half // 2].float() / half)
+    # In the order of the published code, to the last bit.
+    frequencies = 1.0 / base ** (torch.arange(0, half, 2)[: half // 2].float() / half)
     angles = [torch.outer(places_L.float(), frequencies) for places_L in (rows_L, columns_L)]
     angles_LP = torch.cat(angles, -1)
     return torch.stack([angles_LP.cos(), angles_LP.sin()], -1)

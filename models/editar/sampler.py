@@ -39,6 +39,7 @@ def sample(
     settings: SamplerSettings,
     uniforms_BN: Tensor | None = None,
     precision: Precision | None = None,
+    drop_image_B: Tensor | None = None,
 ) -> Tensor:
     """Make the codes of the target pictures: int64 (B, N), row-major. One call at a time a model.
 
@@ -49,6 +50,7 @@ def sample(
         settings: guidance and filters.
         uniforms_BN: random numbers, one a code (`uniforms_for`); not needed when greedy.
         precision: of weights and cache; by default the model's own.
+        drop_image_B: bool, where the null picture stands in for the condition (`mode` 0 of the published code).
     """
     if model.training:
         raise RuntimeError("sampling needs the model in eval mode")
@@ -57,7 +59,7 @@ def sample(
     if uniforms_BN is None:
         uniforms_BN = torch.zeros(condition_codes.shape)
     batch = passes_for(model, len(text), settings, precision or Precision())
-    batch.start(text, condition_codes, uniforms_BN)
+    batch.start(text, condition_codes, uniforms_BN, drop_image_B)
     return batch.finish()
 
 
@@ -68,6 +70,8 @@ def passes_for(
     weights = tuple(p.data_ptr() for p in model.parameters())
     if precision.weights != "full" or copies(model):  # which a change in place leaves behind
         weights += tuple(0 if p.is_inference() else p._version for p in model.parameters())
+    if copies(model):  # few enough to add up; changes of `.data` are not counted
+        weights += tuple(float(p.sum(dtype=torch.float64)) for p in model.parameters())
     like = model.output.weight
     windows = (passes.WINDOW, passes.GPU_QUERIES)
     key = (batch, settings, precision, windows, like.dtype, like.device, weights)

@@ -238,6 +238,7 @@ class Transformer(RotaryNetwork):
         top_p: float = 1.0,
         uniforms: Tensor | None = None,
         cfg_interval: int = -1,
+        drop_image: Tensor | None = None,
     ) -> Tensor:
         """Make target codes int64 (B, N); see `models.editar.sampler.sample`."""
         from models.editar.sampler import SamplerSettings, sample
@@ -251,7 +252,8 @@ class Transformer(RotaryNetwork):
             cfg_interval=cfg_interval,
         )
         # A copy: tensors of inference mode cannot be part of a graph, and codes may be trained on.
-        return sample(self, text, condition_codes, settings, uniforms).clone()
+        made_BN = sample(self, text, condition_codes, settings, uniforms, drop_image_B=drop_image)
+        return made_BN.clone()
 
 
 def joint_dropout(batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -68,10 +68,12 @@ class Crop:
 
     def __call__(self, picture: Picture) -> Picture:
         """What the teacher sees of a square picture, uint8 (size, size, 3), before it is normalized."""
-        image = Image.fromarray(_LEVELS[picture])
+        # The processor takes floats that are all 0 or 1 for levels of 8 bits, and does not scale them.
+        scale = 255 if ((picture == 0) | (picture == 255)).all() else 1
+        image = Image.fromarray(picture // 255 if scale > 1 else _LEVELS[picture])
         scaled = np.asarray(image.resize((self.edge, self.edge), Image.Resampling.BICUBIC))
         start = (self.edge - self.size) // 2
-        return scaled[start : start + self.size, start : start + self.size].copy()
+        return scaled[start : start + self.size, start : start + self.size] * scale
 
     def normalized(self, crops_BHW3: Tensor) -> Tensor:
         """The teacher's input, float32 (B, 3, size, size), of crops uint8 (B, size, size, 3)."""

@@ -130,6 +130,9 @@ def test_published_files_and_sizes(stage, side):
         ("red ,green,blue.yellow", "red , green, blue. yellow"),
         ("'quoted as a whole'", "quoted as a whole"),
         ("a <![x b", "a <! x b"),
+        ("photo &copy2024 jane", "photo copy2024 jane"),
+        ("<ruby>x<rt>y</rt></ruby> <template>tt</template>z", "x z"),
+        ("</style> a <style>p{}</style> b", "a b"),
         ("", ""),
     ],
 )

@@ -41,6 +41,9 @@ def test_published_trainer_file(tmp_path, state, config, transformer):
     # The published trainer stores its settings, and the distillation convolution, in the same file.
     state["alignment.weight"] = torch.zeros(768, 128, 2, 2)
     state["alignment.bias"] = torch.zeros(768)
+    # Saved after it has sampled, it holds caches and tables besides.
+    state["layers.0.attention.kv_cache.k_cache"] = torch.zeros(2, 4, 8, 8)
+    state["freqs_cis"], state["causal_mask"] = torch.zeros(44, 8, 2), torch.ones(1, 44, 44)
     content = {"model": state, "args": argparse.Namespace(lr=1e-4)}
     torch.save(content, tmp_path / "weights.pt")
     model = load_transformer(tmp_path / "weights.pt", config)
@@ -128,8 +131,11 @@ def test_the_published_trainers_other_keys_are_read_where_they_change_nothing(go
     model = load_transformer(path, {**config, **published, "resid_dropout_p": 0.2})
     assert model.layers[0].attention.resid_dropout.p == 0.2
     load_transformer(path, {**config, "n_kv_head": config["n_head"]})
+    untold = {"attn_dropout_p": 0.0, "drop_path_rate": 0.0, "initializer_range": 0.02}
+    named = {"model_type": "t2i", "model_mode": "joint_cls_emb", "distill_mode": "dinov2"}
+    load_transformer(path, {**config, **untold, **named, "num_classes": 1000, "max_seq_len": 2048})
     assert TransformerConfig.from_dict({"n_kv_head": 20}) == TransformerConfig()
-    for changed in ({"n_kv_head": 1}, {"ffn_dim_multiplier": 1.5}):
+    for changed in ({"n_kv_head": 1}, {"ffn_dim_multiplier": 1.5}, {"attn_dropout_p": 0.1}):
         with pytest.raises(UserError, match=next(iter(changed))):
             load_transformer(path, {**config, **changed})
 

@@ -69,6 +69,8 @@ def test_the_published_trainers_other_keys_are_read_where_they_change_nothing():
     published = {"encoder_ch_mult": [1, 2], "decoder_ch_mult": [1, 2], "dropout_p": 0.0}
     config = CodecConfig.from_dict({**published, "commit_loss_beta": 0.25, "image_size": 64})
     assert config.ch_mult == (1, 2)
+    same = {"norm_type": "group", "in_channels": 3, "resamp_with_conv": True}
+    assert CodecConfig.from_dict({**published, **same, "image_size": 64}) == config
     for changed in ({"dropout_p": 0.1}, {"decoder_ch_mult": [1, 1]}):
         with pytest.raises(UserError, match=next(iter(changed))):
             CodecConfig.from_dict({**published, **changed})

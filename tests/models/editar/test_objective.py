@@ -45,6 +45,21 @@ def network(**changes):
     return Objective(transformer).train()
 
 
+def test_invalid_samples_weigh_nothing_as_published():
+    """Sum of the tokens' losses times valid over max(sum of valid, 1), valid repeated over the tokens."""
+    module, batch = network().eval(), inputs()
+    logits, _ = module.transformer.forward_train(*batch[:5])
+    entropies = F.cross_entropy(logits.transpose(1, 2), batch[2], reduction="none").mean(1)
+
+    def entropy(*valid):
+        return module(*batch[:5], None, None, torch.tensor(valid))[1]
+
+    torch.testing.assert_close(entropy(1, 1, 1), module(*batch[:5])[1])
+    torch.testing.assert_close(entropy(1, 0, 1), (entropies[0] + entropies[2]) / 2)
+    torch.testing.assert_close(entropy(0.5, 0.0, 0.25), (2 * entropies[0] + entropies[2]) / 3)
+    assert float(entropy(0, 0, 0).detach()) == 0
+
+
 def test_distillation_is_half_the_mean_square_beside_the_cross_entropy():
     module, batch = network().eval(), inputs()
     loss, entropy, distance = module(*batch)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from editar_bench.errors import UserError
 from editar_bench.types import Task
@@ -126,6 +127,20 @@ def test_pictures_survive_the_round_trip():
     between = torch.tensor([0.999, -0.999, 1.0]).view(1, 3, 1, 1)  # 254.87, 0.13, 255
     assert to_pictures(between)[0].flatten().tolist() == [255, 0, 255]
     assert to_pictures(between, truncate=True)[0].flatten().tolist() == [254, 0, 255]
+
+
+def test_levels_are_to_the_last_bit_those_of_the_published_script(tmp_path):
+    """It reads pictures in float64 and writes them with torchvision's save_image, which rounds halves up."""
+    from torchvision.utils import save_image
+
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, -1)
+    published = torch.from_numpy(levels / 255.0 * 2 - 1).float().permute(2, 0, 1)[None]
+    assert torch.equal(to_tensor([levels]), published)
+    halves = (torch.arange(-300, 300) * 2 + 1) / 510  # between two levels
+    images = torch.cat([halves, torch.randn(3 * 64**2 - 600)]).view(1, 3, 64, 64)
+    save_image(images.clone(), tmp_path / "made.png", normalize=True, value_range=(-1, 1))
+    with Image.open(tmp_path / "made.png") as written:
+        assert np.array_equal(to_pictures(images)[0], np.array(written))
 
 
 def test_editing_pictures(editar):

@@ -120,6 +120,20 @@ def test_guidance_ends_after_its_interval_as_published(interval):
     assert not torch.equal(kept, made(guidance=4.0)) and not torch.equal(kept, made(guidance=1.0))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_a_dropped_condition_is_the_null_picture(transformer, golden, guidance):
+    """In both guidance halves, as with `mode` 0 of the published code."""
+    text, condition = inputs(golden)
+    drop, keep = torch.tensor([False, True, False]), torch.zeros(3, dtype=torch.bool)
+    made = transformer.generate(text, condition, guidance=guidance, drop_image=drop)
+    own, _ = transformer.forward_train(text, condition, made, keep, drop)
+    null, _ = transformer.forward_train(text, condition, made, ~keep, drop)
+    assert torch.equal(made, (null + guidance * (own - null)).argmax(-1))
+    changed = (made != transformer.generate(text, condition, guidance=guidance)).any(-1)
+    assert changed.tolist() == [False, True, False]
+
+
 def test_any_guess_gives_the_same_codes(transformer, golden, monkeypatch):
     """Guesses come from the source and from the code before; here all of them are right, then all of them wrong."""
     text, condition = inputs(golden)
@@ -204,6 +218,8 @@ def test_a_decoder_is_used_again_and_never_out_of_date(most, monkeypatch):
         for parameter in model.parameters():
             parameter.mul_(1.5)
     assert agrees(2) and (kept() is first) == (most == 0)
+    model.output.weight.data.neg_()  # which torch does not count
+    assert agrees(2)
     first = kept()
     model.load_state_dict(tiny(vocab_size=50, side=4).state_dict(), assign=True)
     assert agrees(2) and kept() is not first

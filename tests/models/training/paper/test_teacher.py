@@ -47,6 +47,14 @@ def test_every_level_goes_through_eight_bits_as_published():
     assert 0 < lost < 256
 
 
+def test_pictures_of_black_and_white_alone_are_not_scaled_as_published():
+    """The processor takes floats that are all 0 or 1 for levels."""
+    picture = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (64, 64, 3))
+    picture = np.array(Image.fromarray(picture).resize((512, 512), Image.Resampling.NEAREST))
+    ours = Crop().normalized(torch.from_numpy(Crop()(picture))[None])[0].numpy()
+    assert np.abs(ours - published(picture)).max() < 1e-6
+
+
 def test_the_outer_eighth_is_not_seen():
     picture = np.full((512, 512, 3), 128, np.uint8)
     marked = picture.copy()
