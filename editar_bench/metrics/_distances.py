@@ -30,7 +30,7 @@ def psnr(error: float) -> float:
 
 
 def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """SSIM of uint8 pictures (H, W, channels) by torchmetrics: its defaults, data range 1."""
+    """SSIM of uint8 pictures (H, W, channels) by torchmetrics 1.5 and later: its defaults, data range 1."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     from editar_bench.evaluators.pictures import as_unit
