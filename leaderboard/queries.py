@@ -170,7 +170,8 @@ def grid(frame: pd.DataFrame, metrics: pd.DataFrame, sort_by: Column | None = No
     Args:
         frame: rows of one task and data set, from `Reader.details`.
         metrics: `Reader.metrics`.
-        sort_by: the column that orders the measured models, best first; the first column without it.
+        sort_by: the column that orders the measured models, best first, those of a part of the samples last; the
+            first column without it.
     """
     whole = frame[frame["slice"] == ""]
     columns = columns_of(whole, metrics)
@@ -286,13 +287,14 @@ def _model_rank(model: str, kind: str) -> tuple[bool, int, str]:
     return kind == "reference", place if kind == "reference" else 0, model
 
 
-def _row_rank(row: Row, column: Column | None) -> tuple[bool, bool, float, int, str]:
+def _row_rank(row: Row, column: Column | None) -> tuple[bool, bool, bool, float, int, str]:
     reference, place, name = _model_rank(row.model, row.kind)
     cell = row.cells.get(column.key) if column else None
     value = cell.value if cell else None
-    if reference or value is None or column is None:
-        return reference, value is None, 0.0, place, name
-    return reference, False, -value if column.higher_is_better else value, place, name
+    if reference or cell is None or value is None or column is None:
+        return reference, value is None, False, 0.0, place, name
+    better = -value if column.higher_is_better else value
+    return reference, False, cell.status == "partial", better, place, name
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:

@@ -76,6 +76,15 @@ def test_a_model_on_fewer_samples_does_not_compete(
     assert not any(c.best for row in queries.grid(edit, metrics).rows for c in row.cells.values())
 
 
+def test_models_of_a_part_of_the_samples_stand_after_complete_ones(
+    details: pd.DataFrame, metrics: pd.DataFrame
+) -> None:
+    edit = of_task(details, "edit").copy()
+    edit.loc[edit["model"] == "pix2pix", "status"] = "ok"
+    models = [row.model for row in queries.grid(edit, metrics).rows]
+    assert models == ["pix2pix", "editar", "codec", "blank"]
+
+
 def test_partial_rows_are_stamped_and_keep_their_gap(
     details: pd.DataFrame, metrics: pd.DataFrame
 ) -> None:
