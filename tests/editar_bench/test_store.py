@@ -336,18 +336,62 @@ def test_numbers_of_an_older_metric_version_are_not_compared(tmp_path: Path) -> 
     )
 
 
-def test_reported_rows_never_replace_measured_ones(tmp_path: Path) -> None:
+def reported_row(**changes: Any) -> dict[str, str]:
     key = {name: getattr(NUMBER, name) for name in VIEW[:6]}
-    rows = [key | {"value": 9.0, "n": 700}, key | {"model": "paper", "value": 8.0}]
+    row = {"value": "9", "n": "700", "higher_is_better": "false", "source": "p", "mark": "verified"}
+    return key | row | changes
+
+
+def test_reported_rows_never_replace_measured_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [reported_row(), reported_row(model="paper", value="8")]
+    monkeypatch.setattr("editar_bench.published.load_target", lambda name: lambda: rows)
     with Store.open(tmp_path) as store:
         store.write_aggregates([NUMBER])
-        store.write_part("reported", [row | {"source": "a paper"} for row in rows])
-        store.ingest()
+        store.publish()
         board = store.query("SELECT model, value, kind FROM leaderboard ORDER BY model")
     assert [tuple(row.values()) for row in board] == [
         ("m", 0.5, "measured"),
         ("paper", 8.0, "reported"),
     ]
+
+
+def test_reported_rows_are_those_that_the_code_has_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [reported_row(model="a"), reported_row(model="b"), reported_row(dataset="elsewhere")]
+    monkeypatch.setattr("editar_bench.published.load_target", lambda name: lambda: rows)
+    key = {name: getattr(NUMBER, name) for name in VIEW[:6]}
+    write_part(tmp_path, "reported", [key | {"model": "of an earlier version"}])
+    with Store.open(tmp_path) as store:
+        store.write_aggregates([NUMBER])
+        store.publish()
+        found = store.query("SELECT model, dataset FROM reported ORDER BY ALL")
+        assert [row["model"] for row in found] == ["a", "b"]
+        rows[:] = [reported_row(model="b", value="7")]  # the file was edited
+        store.publish()
+    assert published(tmp_path, "SELECT model, value FROM reported") == [("b", 7.0)]
+    assert len(parts.list_parts(tmp_path, "reported")) == 1
+
+
+def test_metrics_that_are_known_make_no_part(tmp_path: Path) -> None:
+    info = MetricInfo(
+        name="rmse",
+        protocol="p",
+        unit="m",
+        direction="lower",
+        version=1,
+        tasks=frozenset({Task.DEPTH, Task.EDIT}),
+    )
+    with Store.open(tmp_path) as store:
+        for infos in ([info], [info], [info, replace(info, protocol="q")]):
+            store.write_metrics(infos)
+        first, second = parts.list_parts(tmp_path, "metric")
+        assert list(pd.read_parquet(second)["protocol"]) == ["q"]
+        store.write_metrics([replace(info, version=2)])
+        found = store.query("SELECT protocol, version FROM metric ORDER BY ALL")
+    assert [tuple(row.values()) for row in found] == [("p", 2), ("q", 1)]
 
 
 def test_votes_show_before_a_run_ingests_them(tmp_path: Path) -> None:
