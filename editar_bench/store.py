@@ -32,7 +32,7 @@ from editar_bench import migrations, parts, schema
 from editar_bench.contracts import MetricInfo
 from editar_bench.errors import UserError
 from editar_bench.exchange import HERE, Exchange
-from editar_bench.locking import WORKING, open_working, take_lock
+from editar_bench.locking import WORKING, open_working, remove_leftovers, take_lock
 from editar_bench.parts import disk_errors, model_key, model_label, output_id, write_part
 from editar_bench.published import reported_at
 from editar_bench.reader import PUBLISHED, Reader, database_errors, speaks_of_space
@@ -84,8 +84,7 @@ class Store:
         lock = take_lock(out)
         try:
             with disk_errors(out):
-                for leftover in out.glob(f"{WORKING}*"):
-                    leftover.unlink()
+                remove_leftovers(out)
                 if (out / PUBLISHED).exists():
                     shutil.copyfile(out / PUBLISHED, out / WORKING)
             connection = open_working(out)

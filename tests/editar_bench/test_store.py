@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -228,6 +229,21 @@ os._exit(9)
         store.publish()
     assert published(tmp_path, "SELECT value FROM score") == [(1.0,)]
     assert published(tmp_path, "SELECT status, reason FROM run") == [("failed", "interrupted")]
+
+
+def test_what_killed_writers_left_is_removed_and_what_is_being_written_is_not(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "parts" / "score"
+    folder.mkdir(parents=True)
+    killed = (tmp_path / ".results.duckdb.0123abcd", folder / ".1.parquet.tmp")
+    writing = folder / ".2.parquet.tmp"
+    for path in (*killed, writing):
+        path.touch()
+    os.utime(killed[1], (0, 0))
+    with Store.open(tmp_path):
+        pass
+    assert not any(path.exists() for path in killed) and writing.exists()
 
 
 def test_a_lost_or_damaged_file_is_rebuilt_from_the_parts(tmp_path: Path) -> None:
