@@ -148,11 +148,7 @@ class Reader:
                 "SELECT part FROM ingested_part WHERE table_name = 'vote'"
             ).fetchall()
             ingested = {row[0] for row in done}
-            new = [
-                str(path)
-                for path in parts.list_parts(self.out, "vote")
-                if path.name not in ingested
-            ]
+            new = [str(path) for path in parts.list_parts(self.out, "vote", besides=ingested)]
             if not new:
                 return connection.execute("SELECT * FROM vote ORDER BY created_at").df()
             return connection.execute(

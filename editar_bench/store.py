@@ -69,6 +69,7 @@ class Store:
         self.exchange = exchange
         self._lock = lock
         self._connection = connection
+        self._taken: dict[str, set[str]] = {}  # table to the names of its ingested parts
 
     @classmethod
     def open(cls, out: Path, exchange: Exchange = HERE) -> Self:
@@ -95,6 +96,8 @@ class Store:
         try:
             with database_errors(out / PUBLISHED):
                 migrations.prepare(connection, str(out / PUBLISHED))
+            for table, part in store._fetch("SELECT table_name, part FROM ingested_part", []):
+                store._taken.setdefault(table, set()).add(part)
             store.ingest()
             store._close_interrupted_runs()
         except BaseException:
@@ -155,12 +158,11 @@ class Store:
         self.exchange.collect(self.out)
         count = 0
         for table in schema.FROM_PARTS:
-            done = self._fetch("SELECT part FROM ingested_part WHERE table_name = ?", [table.name])
-            taken = {row[0] for row in done}
-            listed = parts.list_parts(self.out, table.name)
-            new = [path for path in listed if path.name not in taken]
+            taken = self._taken.setdefault(table.name, set())
+            new = parts.list_parts(self.out, table.name, besides=taken)
             if new:
                 self._ingest_table(table.name, new)
+                taken.update(path.name for path in new)
             count += len(new)
         return count
 

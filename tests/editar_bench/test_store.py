@@ -177,6 +177,19 @@ def test_ingesting_twice_changes_nothing(tmp_path: Path) -> None:
         assert len(store.query("SELECT * FROM score")) == 1
 
 
+def test_ingesting_nothing_new_asks_the_database_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(tmp_path) as store:
+        store.write_part("score", [score_row(1.0)])
+        store.publish()
+    with Store.open(tmp_path) as store:
+        monkeypatch.setattr(store, "_connection", None)  # what was taken is known since opening
+        assert store.ingest() == 0
+        monkeypatch.undo()
+        assert [path.name for path in parts.list_parts(tmp_path, "absent")] == []
+
+
 def score_row(value: float, key: str = "o") -> dict[str, Any]:
     return {"output_id": key, "metric": "a", "protocol": "p", "version": 1, "value": value}
 
