@@ -284,7 +284,6 @@ def _paired_sets(
             *stacks,
             metric.reduce,
             clusters=clusters,
-            distinct=getattr(metric, "distinct", False),
             advance=advance,
         )
 
