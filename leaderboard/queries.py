@@ -254,20 +254,13 @@ def _cell(row: Mapping[Any, Any]) -> Cell:
 
 
 def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
-    """Mark the best of each column among measured models that were run on equally many samples."""
+    """Mark the best of each column among measured models that it compares fairly."""
     best: set[tuple[str, tuple[str, str]]] = set()
     for column in columns:
-        here = [
-            (row.model, cell)
-            for row in rows
-            if row.kind == "measured" and (cell := row.cells.get(column.key)) is not None
-        ]
-        values = [(m, c.value, c.n + c.n_undefined) for m, c in here if c.value is not None]
-        most = max((n for _, _, n in values), default=0)
-        fair = [(model, value) for model, value, n in values if n == most]
+        fair = _comparable(rows, column)
         if len(fair) > 1:
-            top = (max if column.higher_is_better else min)(value for _, value in fair)
-            best |= {(model, column.key) for model, value in fair if value == top}
+            top = (max if column.higher_is_better else min)(fair.values())
+            best |= {(model, column.key) for model, value in fair.items() if value == top}
     return [
         Row(
             model=row.model,
@@ -279,6 +272,25 @@ def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
         )
         for row in rows
     ]
+
+
+def _comparable(rows: Sequence[Row], column: Column) -> dict[str, float]:
+    """Values of the measured models of the most samples, as many of them undefined; of a cost, only of one place."""
+    cells = {
+        row.model: cell
+        for row in rows
+        if row.kind == "measured" and (cell := row.cells.get(column.key)) and cell.value is not None
+    }
+    # A cost's reason begins with its machine, device and batch (`editar_bench.cost`).
+    places = {cell.reason.partition(";")[0] for cell in cells.values()}
+    if column.unit in COST_UNITS and len(places) > 1:
+        return {}
+    most = max(((c.n + c.n_undefined, c.n) for c in cells.values()), default=(0, 0))
+    return {
+        model: cell.value
+        for model, cell in cells.items()
+        if cell.value is not None and (cell.n + cell.n_undefined, cell.n) == most
+    }
 
 
 def _model_rank(model: str, kind: str) -> tuple[bool, int, str]:
