@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -77,8 +77,16 @@ class Table:
         return set(self.rows.loc[self.rows["model"] == model, "dataset"])
 
     def arrow(self, task: str, metric: str) -> str:
-        """Which way is better."""
+        """Which way is better.
+
+        Raises:
+            UserError: no row has the metric.
+        """
         rows = self.rows[(self.rows["task"] == task) & (self.rows["metric"] == metric)]
+        if rows.empty:
+            raise UserError(
+                f"The results have no {metric} of {task}; run `editar-bench run --task {task}` into them first."
+            )
         return "↑" if bool(rows["higher_is_better"].iloc[0]) else "↓"
 
 
@@ -248,11 +256,13 @@ def compared(table: Table, found: Iterable[comparison.Cost]) -> list[str]:
 
 
 def section(reader: Reader) -> str:
-    """Everything between the two marks."""
+    """Everything between the two marks.
+
+    Raises:
+        UserError: the store lacks numbers that the tables show.
+    """
     table = Table(reader.details())
-    records: dict[str, Any] = {}
-    for run_id in table.rows["run_id"].dropna().unique():
-        records |= reader.run_record(str(run_id)).get("provenance", {}).get("models", {})
+    records = comparison.recorded(table.rows, reader.run_record)
     lines = [line for task in COLUMNS for line in scores(table, task)]
     lines += [
         UNITS,

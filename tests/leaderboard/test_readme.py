@@ -62,6 +62,11 @@ def test_a_task_shows_values_with_their_intervals_gap_and_small_counts(table: Ta
     assert "2000 [2000, 2000]" in "".join(lines)
 
 
+def test_a_task_that_was_not_run_is_a_sentence(table: Table) -> None:
+    with pytest.raises(UserError, match="no seg_miou of segmentation; run `editar-bench run"):
+        scores(table, "segmentation")
+
+
 def test_models_without_numbers_are_no_lines(table: Table) -> None:
     assert "unable" not in "".join(scores(table, "depth"))
 
