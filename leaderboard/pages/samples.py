@@ -32,7 +32,8 @@ def enlarged(path: str) -> NDArray[np.uint8] | None:
 def show_picture(out: Path, path: str | None, title: str, missing: str) -> None:
     """A titled picture, or a sentence in its place."""
     st.markdown(f"**{look.plain(title)}**")
-    pixels = enlarged(str(out / path)) if isinstance(path, str) and path else None
+    file = gallery.picture_file(out, path)
+    pixels = None if file is None else enlarged(str(file))
     if pixels is None:
         st.caption(look.plain(missing))
     else:

@@ -79,6 +79,22 @@ def test_commands_refuse_foreign_rooms_and_their_help_does_not(
     assert {c.name for c in app.registered_commands if c.cls is not Checked} == {"doctor"}
 
 
+def test_the_pages_are_for_this_machine_unless_a_host_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    for more in ((), ("--host", "0.0.0.0")):
+        assert call("leaderboard", "--out", str(tmp_path), *more)[0] == 0
+    addresses = [command[command.index("--server.address") + 1] for command in commands]
+    assert addresses == ["localhost", "0.0.0.0"]
+
+
 def test_version() -> None:
     assert call("--version")[1].startswith("editar-bench ")
 

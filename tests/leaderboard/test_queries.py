@@ -277,3 +277,18 @@ def test_numbers_have_four_digits(value: float | None, text: str) -> None:
 
 def test_markdown_is_taken_literally() -> None:
     assert plain("a [red] cube: *5*") == r"a \[red\] cube\: \*5\*"
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret.png", "pictures/../../secret.png", "/etc/secret.png", "link.png", "", None]
+)
+def test_only_files_among_the_pictures_are_shown(tmp_path: Path, path: str | None) -> None:
+    out = tmp_path / "out"
+    (out / "pictures" / "ab").mkdir(parents=True)
+    (tmp_path / "secret.png").touch()
+    (out / "link.png").symlink_to(tmp_path / "secret.png")
+    (out / "pictures" / "link.png").symlink_to(tmp_path / "secret.png")
+    assert gallery.picture_file(out, path) is None
+    assert gallery.picture_file(out, "pictures/link.png") is None
+    inside = gallery.picture_file(out, "pictures/ab/x.png")
+    assert inside == (out / "pictures" / "ab" / "x.png").resolve()
