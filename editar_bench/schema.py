@@ -264,8 +264,8 @@ VIEWS: Final = (
     SELECT * FROM leaderboard_all WHERE is_current
     QUALIFY row_number() OVER (
         PARTITION BY suite, task, dataset, model, metric, protocol, slice
-        ORDER BY kind = 'reported', coalesce(n, 0) DESC, finished_at DESC NULLS LAST,
-                 run_id DESC) = 1
+        ORDER BY value IS NULL, kind = 'reported', coalesce(n, 0) + n_undefined DESC,
+                 finished_at DESC NULLS LAST, run_id DESC) = 1
     """,
     """
     CREATE OR REPLACE VIEW leaderboard AS

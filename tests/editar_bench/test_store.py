@@ -319,6 +319,33 @@ def test_exactly_one_row_largest_n_then_newest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"value": 1.0, "n": 24}, {"value": None, "n": 250}),  # a number before none
+        ({"value": 1.0, "n": 3}, {"value": None, "n": 0, "status": "failed", "n_undefined": 9}),
+        ({"value": 1.0, "n": 100, "n_undefined": 150}, {"value": 2.0, "n": 120}),
+    ],
+)
+def test_the_row_of_the_most_scored_samples_counts_if_it_has_a_value(
+    tmp_path: Path, better: dict[str, Any], worse: dict[str, Any]
+) -> None:
+    rows = [replace(NUMBER, run_id="a", **better), replace(NUMBER, run_id="b", **worse)]
+    (row,) = leaderboard_of(tmp_path, rows)
+    assert row["run_id"] == "a"
+
+
+def test_a_published_number_stands_where_nothing_could_be_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editar_bench.published.load_target", lambda _: lambda: [reported_row()])
+    with Store.open(tmp_path) as store:
+        store.write_aggregates([replace(NUMBER, value=None, n=0, status="failed")])
+        store.publish()
+        (row,) = store.query("SELECT kind, value FROM leaderboard")
+    assert row == {"kind": "reported", "value": 9.0}
+
+
+@pytest.mark.parametrize(
     ("change", "status", "reason"),
     [
         ({"n": 24}, "partial", "24 of 250 samples"),
