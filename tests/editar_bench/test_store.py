@@ -392,6 +392,30 @@ def test_numbers_of_an_older_metric_version_are_not_compared(tmp_path: Path) -> 
     )
 
 
+def test_what_an_older_metric_version_measured_is_named_without_its_number(
+    tmp_path: Path,
+) -> None:
+    info = MetricInfo(
+        name="rmse",
+        protocol="p",
+        unit="m",
+        direction="lower",
+        version=2,
+        tasks=frozenset({Task.DEPTH}),
+    )
+    rows = [NUMBER, replace(NUMBER, model="again"), replace(NUMBER, model="failed", value=None)]
+    with Store.open(tmp_path) as store:
+        store.write_aggregates([*rows, replace(NUMBER, run_id="r2", model="again", version=2)])
+        store.write_metrics([info])
+        store.publish()
+    reader = Reader(tmp_path)
+    (row,) = reader.outdated().to_dict("records")
+    assert (row["model"], row["status"], row["n"]) == ("m", "outdated", 0)
+    assert row["reason"] == "made with an older version of the metric; run it again"
+    assert pd.isna(row["value"])
+    assert list(reader.outdated().columns) == list(reader.details().columns)
+
+
 def reported_row(**changes: Any) -> dict[str, str]:
     key = {name: getattr(NUMBER, name) for name in VIEW[:6]}
     row = {"value": "9", "n": "700", "higher_is_better": "false", "source": "p", "mark": "verified"}

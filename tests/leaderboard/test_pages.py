@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import leaderboard
 from editar_bench import migrations
 from editar_bench.store import Store
 from leaderboard.source import VARIABLE, results_folder
-from tests.leaderboard.conftest import REASON
+from tests.leaderboard.conftest import CLIP, MSE, REASON, make_aggregate
 
 HOME = Path(leaderboard.__file__).parent
 PAGES = sorted((HOME / "pages").glob("*.py"))
@@ -108,6 +109,19 @@ def test_an_unsupported_pair_is_a_dash_with_its_reason(opened: Open, results: Pa
     assert (
         f"<div>– pix2pix: unsupported, {escape(REASON)}" in shown
     )  # and as text, for fingers and readers
+
+
+def test_a_number_by_an_older_version_of_the_metric_is_a_dash_that_says_so(
+    opened: Open, tmp_path: Path
+) -> None:
+    with Store.open(tmp_path) as store:
+        of_model = make_aggregate("r", "editar", MSE, "edit", 0.2)
+        store.write_aggregates([of_model, make_aggregate("r", "editar", CLIP, "edit", 0.3)])
+        store.write_metrics([replace(MSE, version=2), CLIP])
+        store.publish()
+    shown = text(opened("app.py", tmp_path))
+    assert "editar: outdated, made with an older version of the metric; run it again" in shown
+    assert "not part of any run" not in shown
 
 
 def test_two_models_are_told_apart_by_their_common_samples(opened: Open, results: Path) -> None:
