@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import leaderboard
 from editar_bench import migrations
-from editar_bench.store import Store
+from editar_bench.store import Reader, Store
+from leaderboard import gallery
 from leaderboard.source import VARIABLE, results_folder
 from tests.leaderboard.conftest import CLIP, MSE, REASON, make_aggregate
 
@@ -180,6 +183,23 @@ def test_samples_go_forward_and_around(opened: Open, results: Path) -> None:
     assert seen == [f"make object {i} red" for i in (0, 1, 2, 0)]
     next(button for button in page.button if "Previous" in button.label).click().run()
     assert page.subheader[0].value == "make object 2 red"
+
+
+def test_a_click_reads_no_scores_again(
+    opened: Open, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    scores = gallery.scores
+
+    def counted(reader: Reader, output_ids: Sequence[str]) -> pd.DataFrame:
+        read.append(len(output_ids))
+        return scores(reader, output_ids)
+
+    monkeypatch.setattr(gallery, "scores", counted)
+    st.cache_data.clear()
+    page = opened("pages/samples.py", results)
+    next(button for button in page.button if "Next" in button.label).click().run()
+    assert not page.exception and read == [12]
 
 
 def test_a_picture_that_failed_shows_why(opened: Open, results: Path) -> None:
