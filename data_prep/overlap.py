@@ -164,7 +164,7 @@ def normal_id(text: str) -> str:
     stem = text.replace("\\", "/").rpartition("/")[2]
     name, dot, suffix = stem.rpartition(".")
     plain = name if dot and f".{suffix.lower()}" in SUFFIXES else stem
-    return plain.lower().lstrip("0") if plain.isdigit() else plain.lower()
+    return plain.lstrip("0") or "0" if plain.isdigit() else plain.lower()
 
 
 _TABLE = np.array([bin(i).count("1") for i in range(2**16)], dtype=np.uint8)

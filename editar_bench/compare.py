@@ -144,6 +144,11 @@ def compare(
                 f"'{a}' and '{b}' share no sample of a slice '{slice_name}'; {near_matches(slice_name, known)}"
             )
         raise UserError(f"'{a}' and '{b}' have no sample in common; run both on the same ones.")
+    return one_family(found)
+
+
+def one_family(found: Sequence[Compared]) -> list[Compared]:
+    """The same with Holm's correction over all of these tests."""
     corrected = paired.holm([one.paired.p for one in found])
     return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
 
@@ -284,7 +289,6 @@ def _paired_sets(
             *stacks,
             metric.reduce,
             clusters=clusters,
-            distinct=getattr(metric, "distinct", False),
             advance=advance,
         )
 

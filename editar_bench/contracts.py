@@ -127,10 +127,9 @@ class SetMetric(Protocol):
     `observe` turns a batch into one small array per sample (a feature vector, a confusion matrix), which the runner
     stores; `reduce` turns any subset of them into the value, so that slices and bootstrap intervals are the same code.
 
-    A distance between sets needs another interval (`editar_bench.statistics` says why). It may say `distinct = True`,
-    or offer `influence(observations) -> (N,)`: how fast the value rises with each observation's weight. A protocol that
-    wants so many pictures of a sample, all with values, offers `counted(observations) -> bool (N,)`: those of whole
-    samples.
+    A distance between sets needs another interval (`editar_bench.statistics` says why) and offers
+    `influence(observations) -> (N,)`: how fast the value rises with each observation's weight. A protocol that wants so
+    many pictures of a sample, all with values, offers `counted(observations) -> bool (N,)`: those of whole samples.
     """
 
     info: MetricInfo

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from editar_bench.errors import UserError
-from editar_bench.parts import disk_errors
+from editar_bench.parts import PARTS, disk_errors
 from editar_bench.reader import PUBLISHED, database_errors
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 WORKING: Final = ".working.duckdb"
 LOCK: Final = ".lock"
+STALE: Final = 3600  # seconds after which a half-written part is nobody's: workers and pages write without the lock
 
 
 def take_lock(out: Path) -> BaseFileLock:
@@ -33,6 +36,17 @@ def take_lock(out: Path) -> BaseFileLock:
     except OSError as error:
         raise UserError(f"cannot write to {out} ({error}); choose another --out.") from error
     return lock
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove what a killed driver or writer left half written in `out`; the caller holds the lock."""
+    for pattern in (f"{WORKING}*", f".{PUBLISHED}.*"):
+        for leftover in out.glob(pattern):
+            leftover.unlink()
+    for aside in (out / PARTS).glob("*/.*.tmp"):
+        with suppress(FileNotFoundError):  # its writer has just finished
+            if time.time() - aside.stat().st_mtime > STALE:
+                aside.unlink()
 
 
 def open_working(out: Path) -> DuckDBPyConnection:

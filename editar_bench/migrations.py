@@ -11,7 +11,7 @@ from editar_bench.schema import TABLES, VIEWS, Table
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 _BOOKKEEPING: Final = (
     "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)",
@@ -29,6 +29,7 @@ MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
         "repeat BIGINT, run_id VARCHAR, snapshot VARCHAR, status VARCHAR, reason VARCHAR, reply VARCHAR, "
         "raw VARCHAR, prompt_tokens BIGINT, completion_tokens BIGINT, created_at TIMESTAMP)",
     ),
+    3: (),  # the view leaderboard_best orders otherwise; views are made anew at every opening
 }
 
 

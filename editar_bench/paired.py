@@ -96,7 +96,6 @@ def paired_sets(
     reduce: Callable[[NDArray[Any]], float | None],
     *,
     clusters: Sequence[str],
-    distinct: bool = False,
     exchanges: int = SET_EXCHANGES,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Paired:
@@ -107,7 +106,6 @@ def paired_sets(
         b: those of the other model, in the same order of samples and repeats.
         reduce: from stacked observations to the value; None where it is undefined.
         clusters: the sample each row belongs to; a sample's rows are exchanged together.
-        distinct: as `set_interval` has it.
         exchanges: random ones drawn.
         advance: told after every exchange.
     """
@@ -117,7 +115,7 @@ def paired_sets(
         return None if one is None or other is None else one - other
 
     pairs = np.stack([a, b], axis=1)
-    estimate = set_interval(pairs, difference, clusters=clusters, distinct=distinct)
+    estimate = set_interval(pairs, difference, clusters=clusters)
     if estimate.value is None:
         return Paired(a=None, b=None, difference=estimate, p=None)
     rng = np.random.default_rng(SEED)

@@ -13,7 +13,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -126,9 +126,16 @@ def write_part(out: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> Path
     return folder / name
 
 
-def list_parts(out: Path, table: str) -> list[Path]:
-    """All whole parts of a table, oldest first."""
-    return sorted((out / PARTS / table).glob("[0-9]*.parquet"))
+def list_parts(out: Path, table: str, besides: Collection[str] = ()) -> list[Path]:
+    """All whole parts of a table, oldest first, but for those whose names are in `besides`."""
+    folder = out / PARTS / table
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+    except FileNotFoundError:
+        return []
+    whole = (name for name in names if name[0].isdigit() and name.endswith(".parquet"))
+    return [folder / name for name in sorted(name for name in whole if name not in besides)]
 
 
 def _checked_key(spec: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:

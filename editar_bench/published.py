@@ -1,7 +1,8 @@
 """Published numbers in the results store, as rows of kind 'reported' beside what is measured.
 
-They come from the leaderboard's files and are taken anew by every run of their task and data set. Nothing ranks them
-with measured rows: reports and pages leave them out and show them in places of their own.
+They are data of the code, not of a run: whenever a store is published, it takes those of its tasks and data sets anew
+from the leaderboard's files. Nothing ranks them with measured rows: reports and pages leave them out and show them in
+places of their own.
 """
 
 from __future__ import annotations

@@ -30,6 +30,22 @@ _VIEW_QUERIES: Final = {
     view: f"SELECT * FROM {view} WHERE {_WHERE} ORDER BY ALL"
     for view in ("leaderboard", "leaderboard_runs", "leaderboard_slices", "leaderboard_best")
 }
+# Columns of leaderboard_best, the number taken out.
+_OUTDATED: Final = """
+    SELECT * REPLACE (
+        NULL::DOUBLE AS value, NULL::DOUBLE AS ci_low, NULL::DOUBLE AS ci_high, 0 AS n, 0 AS n_undefined,
+        NULL::DOUBLE AS gap_closed, NULL::DOUBLE AS gap_low, NULL::DOUBLE AS gap_high, '' AS gap_reason,
+        'outdated' AS status,
+        'made with an older version of the metric; run it again' AS reason)
+    FROM leaderboard_all old
+    WHERE NOT is_current AND slice = '' AND value IS NOT NULL AND NOT EXISTS (
+        FROM leaderboard_best new WHERE new.suite = old.suite AND new.task = old.task
+        AND new.dataset = old.dataset AND new.model = old.model AND new.metric = old.metric
+        AND new.protocol = old.protocol AND new.slice = '')
+    QUALIFY row_number() OVER (
+        PARTITION BY suite, task, dataset, model, metric, protocol ORDER BY finished_at DESC) = 1
+    ORDER BY ALL
+"""
 
 
 @contextmanager
@@ -112,6 +128,13 @@ class Reader:
         """
         return self._view("leaderboard_best", filters)
 
+    def outdated(self) -> pd.DataFrame:
+        """Rows like those of `details`, of whole splits, where only an older version of the metric has a number.
+
+        That number is not in them; their status is "outdated".
+        """
+        return self.frame(_OUTDATED)
+
     def metrics(self) -> pd.DataFrame:
         """The table `metric`."""
         return self.frame("SELECT * FROM metric ORDER BY metric, protocol")
@@ -148,11 +171,7 @@ class Reader:
                 "SELECT part FROM ingested_part WHERE table_name = 'vote'"
             ).fetchall()
             ingested = {row[0] for row in done}
-            new = [
-                str(path)
-                for path in parts.list_parts(self.out, "vote")
-                if path.name not in ingested
-            ]
+            new = [str(path) for path in parts.list_parts(self.out, "vote", besides=ingested)]
             if not new:
                 return connection.execute("SELECT * FROM vote ORDER BY created_at").df()
             return connection.execute(

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ HEADER = ("model", "value", "95 % interval", "gap closed", "n", "remark")
 
 
 def read_rows(out: Path, filters: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """The published leaderboard as plain rows, in the order of the report: by task, metric, then best first.
+    """The published leaderboard as plain rows: by task and metric, then best first, partial ones after complete ones.
 
     Raises:
         UserError: a filter names what the store does not have, or nothing passes all filters.
@@ -110,7 +111,8 @@ def _order(row: Row) -> tuple[Any, ...]:
     value = row["value"]
     better = math.inf if value is None else (-value if row["higher_is_better"] else value)
     place = (row["suite"], row["dataset"], row["task"], row["metric"], row["protocol"])
-    return (*place, row["kind"] == "reference", better, row["model"])
+    incomplete = row["status"] == "partial"  # one of 5,000 samples may have any value
+    return (*place, row["kind"] == "reference", value is None, incomplete, better, row["model"])
 
 
 def _groups(rows: Sequence[Row], *keys: str) -> dict[tuple[str, ...], list[Row]]:
@@ -125,10 +127,16 @@ def _title(row: Row) -> str:
     return f"{row['metric']} {arrow(row['higher_is_better'])}{unit}"
 
 
+def _state(row: Row) -> str:
+    """Why the number is missing or rests on a part of the samples; else what is to be said of it."""
+    reason = row["reason"] or ""
+    if row["status"] == "ok":
+        return reason
+    return f"{row['status']}: {reason}" if reason else str(row["status"])
+
+
 def _cells(row: Row) -> tuple[str, ...]:
-    remark = row["reason"] or ""
-    if row["status"] != "ok":
-        remark = f"{row['status']}: {remark}" if remark else row["status"]
+    remark = _state(row)
     if row["gap_reason"]:
         remark = "; ".join(filter(None, (remark, f"no gap: {row['gap_reason']}")))
     if row["published"] is not None:
@@ -178,6 +186,14 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "×": r"$\times$",
+    "·": r"$\cdot$",
+    "−": "$-$",
+    "…": "...",
+    "“": "``",
+    "”": "''",
+    "‘": "`",
+    "’": "'",
+    "—": "---",
     DASH: "--",
 }
 _RAISED = zip("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789", strict=True)  # plain LaTeX knows them as no characters
@@ -185,20 +201,45 @@ _LATEX |= {raised: f"$^{{{plain}}}$" for raised, plain in _RAISED}
 
 
 def _tex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    """Escaped ASCII: reasons quote what systems and files say, in whatever characters."""
+    return "".join(_LATEX[c] if c in _LATEX else _ascii(c) for c in " ".join(text.split()))
+
+
+def _ascii(character: str) -> str:
+    """The character without its accents; a question mark where no plain one is left."""
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return "".join(_LATEX.get(c, c) for c in plain) or "?"
 
 
 def latex(rows: Sequence[Row]) -> str:
-    """One booktabs table a metric; needs the package booktabs only."""
+    """One booktabs table a metric and data set; needs the package booktabs only."""
     lines: list[str] = []
-    for (task, _, protocol), group in _groups(rows, "task", "metric", "protocol").items():
+    keys = ("suite", "dataset", "task", "metric", "protocol")
+    for (suite, dataset, task, _, protocol), group in _groups(rows, *keys).items():
         lines += [r"\begin{table}", r"\centering", r"\begin{tabular}{lrrrr}", r"\toprule"]
         lines += [" & ".join(_tex(name) for name in HEADER[:5]) + r" \\", r"\midrule"]
-        lines += [" & ".join(_tex(cell) for cell in _cells(row)[:5]) + r" \\" for row in group]
-        sentences = [f"{task}: {_title(group[0])}, protocol {protocol}", *_data_notes(group)]
-        caption = _tex(". ".join(sentences))
-        lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""]
+        lines += [" & ".join(_tex(cell) for cell in _latex_cells(row)) + r" \\" for row in group]
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        lines += [rf"\par{{\footnotesize {_tex(note)}\par}}" for note in _state_notes(group)]
+        place = f"{task} ({suite}, {dataset})"
+        sentences = [f"{place}: {_title(group[0])}, protocol {protocol}", *_data_notes(group)]
+        lines += [rf"\caption{{{_tex('. '.join(sentences))}}}", r"\end{table}", ""]
     return "\n".join(lines)
+
+
+def _latex_cells(row: Row) -> tuple[str, ...]:
+    """There is no room for the remark; a partial row says so beside its name."""
+    model, *others = _cells(row)[:5]
+    return (model + (" (partial)" if row["status"] == "partial" else ""), *others)
+
+
+def _state_notes(group: Sequence[Row]) -> list[str]:
+    """Why numbers are missing or partial, each reason once, with the models."""
+    models: dict[str, list[str]] = {}
+    for row in group:
+        if row["value"] is None or row["status"] != "ok":
+            models.setdefault(_state(row) or "no value", []).append(row["model"])
+    return [f"{', '.join(names)}: {state}" for state, names in models.items()]
 
 
 def as_csv(rows: Sequence[Row]) -> str:

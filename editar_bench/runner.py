@@ -22,7 +22,6 @@ from editar_bench.lookup import Lookup
 from editar_bench.model_names import parse_label
 from editar_bench.plan import ModelEntry, Plan, TaskEntry, build_models
 from editar_bench.progress import Reporter
-from editar_bench.published import reported_at
 from editar_bench.stages.aggregate import ModelResults, TaskResults, aggregate_task
 from editar_bench.stages.generate import GenerateJob, GenerateStage, SetupFailed, Tally
 from editar_bench.stages.ready import ReadyMetrics
@@ -109,8 +108,6 @@ class _TaskDriver:
 
     def run(self) -> None:
         self.store.write_metrics(self.entry.infos)
-        place = (self.plan.spec.suite, str(self.entry.task), self.entry.module.dataset)
-        self.store.write_reported(reported_at(*place))
         with self.reporter.stage(f"{self.entry.title} · samples", self.entry.wanted) as advance:
             samples = record_samples(self.store, self.plan.spec.suite, self.entry, advance)
         lookup = Lookup(self.store, self.plan.spec, self.entry, samples)

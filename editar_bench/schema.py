@@ -227,6 +227,9 @@ TABLES: Final[tuple[Table, ...]] = (
 )
 TABLE: Final[Mapping[str, Table]] = {table.name: table for table in TABLES}
 
+# Published numbers come with the code, so parts that earlier versions wrote of them are not taken in.
+FROM_PARTS: Final = tuple(table for table in TABLES if table.name != "reported")
+
 # A number made with an older version of its metric stays in leaderboard_runs, but is not compared
 # with newer ones. "partial" means samples are missing; where a metric is undefined, none is.
 VIEWS: Final = (
@@ -261,8 +264,8 @@ VIEWS: Final = (
     SELECT * FROM leaderboard_all WHERE is_current
     QUALIFY row_number() OVER (
         PARTITION BY suite, task, dataset, model, metric, protocol, slice
-        ORDER BY kind = 'reported', coalesce(n, 0) DESC, finished_at DESC NULLS LAST,
-                 run_id DESC) = 1
+        ORDER BY value IS NULL, kind = 'reported', coalesce(n, 0) + n_undefined DESC,
+                 finished_at DESC NULLS LAST, run_id DESC) = 1
     """,
     """
     CREATE OR REPLACE VIEW leaderboard AS
@@ -305,3 +308,10 @@ def ingest_statements(table: Table) -> IngestStatements:
         delete=f"DELETE FROM main.{table.name} t USING incoming i WHERE {same}",
         insert=f"INSERT INTO main.{table.name} BY NAME SELECT * FROM incoming",
     )
+
+
+CLEAR_REPORTED: Final = "DELETE FROM reported"
+INSERT_REPORTED: Final = (
+    f"INSERT INTO reported ({', '.join(TABLE['reported'].names)}) "
+    f"VALUES ({', '.join('?' for _ in TABLE['reported'].names)})"
+)

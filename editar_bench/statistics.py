@@ -5,13 +5,12 @@ they are not independent pictures of the data. Undefined values (None or NaN) ar
 counted as zero.
 
 A distance between sets is not a mean, and a bootstrap sample, which holds pictures twice, is not a set of the same
-kind: distances to it are larger, so that percentiles of them may all lie above the value. There are two ways out.
-Random halves hold no picture twice, and the spread of a mean over halves is that of the mean over all. And where a
-metric knows each picture's influence on its value, the bootstrap is one of means again.
+kind: distances to it are larger, so that percentiles of them may all lie above the value. Where a metric knows each
+picture's influence on its value, the bootstrap is one of means again.
 Legend: N samples, R resamples, K columns.
 
 Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3; Efron, The Jackknife, the
-Bootstrap and Other Resampling Plans (1982), chapters 6 (influence, infinitesimal jackknife) and 8 (half-samples).
+Bootstrap and Other Resampling Plans (1982), chapter 6 (influence, infinitesimal jackknife).
 """
 
 from __future__ import annotations
@@ -70,7 +69,6 @@ def set_interval(
     reduce: Callable[[NDArray[Any]], float | None],
     *,
     clusters: Sequence[str] | None = None,
-    distinct: bool = False,
     resamples: int = SET_RESAMPLES,
     level: float = 0.95,
     seed: int = 0,
@@ -81,7 +79,6 @@ def set_interval(
         observations: one array per picture, stacked on axis 0.
         reduce: from stacked observations to the value; None where it is undefined.
         clusters: the sample each row belongs to, when samples have several repeats.
-        distinct: resamples are random halves, which hold no sample twice.
         resamples: how many; 0 for the value alone.
         level: the share of resampled values inside the interval.
         seed: of the resampling.
@@ -94,8 +91,7 @@ def set_interval(
     rng = np.random.default_rng(seed)
     drawn: list[float] = []
     for _ in range(resamples):
-        chosen = rng.permutation(n)[: n // 2] if distinct else rng.integers(n, size=n)
-        rows = np.concatenate([groups[i] for i in chosen])
+        rows = np.concatenate([groups[i] for i in rng.integers(n, size=n)])
         again = _defined(reduce(observations[rows]))
         if again is not None:
             drawn.append(again)

@@ -19,8 +19,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -32,8 +32,9 @@ from editar_bench import migrations, parts, schema
 from editar_bench.contracts import MetricInfo
 from editar_bench.errors import UserError
 from editar_bench.exchange import HERE, Exchange
-from editar_bench.locking import WORKING, open_working, take_lock
+from editar_bench.locking import WORKING, open_working, remove_leftovers, take_lock
 from editar_bench.parts import disk_errors, model_key, model_label, output_id, write_part
+from editar_bench.published import reported_at
 from editar_bench.reader import PUBLISHED, Reader, database_errors, speaks_of_space
 from editar_bench.records import Aggregate, OutputKey, RunRecord, ScoreKey, metric_row, now
 
@@ -68,6 +69,7 @@ class Store:
         self.exchange = exchange
         self._lock = lock
         self._connection = connection
+        self._taken: dict[str, set[str]] = {}  # table to the names of its ingested parts
 
     @classmethod
     def open(cls, out: Path, exchange: Exchange = HERE) -> Self:
@@ -83,8 +85,7 @@ class Store:
         lock = take_lock(out)
         try:
             with disk_errors(out):
-                for leftover in out.glob(f"{WORKING}*"):
-                    leftover.unlink()
+                remove_leftovers(out)
                 if (out / PUBLISHED).exists():
                     shutil.copyfile(out / PUBLISHED, out / WORKING)
             connection = open_working(out)
@@ -95,6 +96,8 @@ class Store:
         try:
             with database_errors(out / PUBLISHED):
                 migrations.prepare(connection, str(out / PUBLISHED))
+            for table, part in store._fetch("SELECT table_name, part FROM ingested_part", []):
+                store._taken.setdefault(table, set()).add(part)
             store.ingest()
             store._close_interrupted_runs()
         except BaseException:
@@ -154,19 +157,22 @@ class Store:
         """Take in all parts not yet in the working copy; returns how many."""
         self.exchange.collect(self.out)
         count = 0
-        for table in schema.TABLES:
-            done = self._fetch("SELECT part FROM ingested_part WHERE table_name = ?", [table.name])
-            taken = {row[0] for row in done}
-            listed = parts.list_parts(self.out, table.name)
-            new = [path for path in listed if path.name not in taken]
+        for table in schema.FROM_PARTS:
+            taken = self._taken.setdefault(table.name, set())
+            new = parts.list_parts(self.out, table.name, besides=taken)
             if new:
                 self._ingest_table(table.name, new)
+                taken.update(path.name for path in new)
             count += len(new)
         return count
 
     def publish(self) -> None:
-        """Ingest, checkpoint, and rename a copy of the working file over the published one."""
+        """Ingest, checkpoint, and rename a copy of the working file over the published one.
+
+        Published numbers are those that the code has now, of the tasks and data sets with results.
+        """
         self.ingest()
+        self._renew_reported()
         with database_errors(self.out / PUBLISHED):
             self._connection.execute("CHECKPOINT")
         self._connection.close()
@@ -252,18 +258,13 @@ class Store:
         self.ingest()
 
     def write_metrics(self, infos: Iterable[MetricInfo]) -> None:
-        """Write and ingest what the leaderboard must know of the metrics.
+        """Write and ingest what the leaderboard must know of the metrics and does not know yet.
 
         From then on only numbers of the metric's version given here are compared.
         """
-        self.write_part("metric", [metric_row(info) for info in infos])
+        known = self.query("SELECT * FROM metric")
+        self.write_part("metric", [row for row in map(metric_row, infos) if row not in known])
         self.ingest()
-
-    def write_reported(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write and ingest published numbers: columns of the table `reported`."""
-        if rows:
-            self.write_part("reported", rows)
-            self.ingest()
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows of a constant query on the working copy; values go in as `?` parameters."""
@@ -279,17 +280,33 @@ class Store:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def _ingest_table(self, name: str, new: Sequence[Path]) -> None:
+        statements = schema.ingest_statements(schema.TABLE[name])
+        with self._transaction():
+            self._take_in(name, statements, new)
+            self._connection.execute(
+                "INSERT INTO ingested_part SELECT ?, unnest(?::VARCHAR[])",
+                [name, [path.name for path in new]],
+            )
+
+    def _renew_reported(self) -> None:
+        """Make the table `reported` what the leaderboard's files say of the places that have results."""
+        places = self._fetch("SELECT DISTINCT suite, task, dataset FROM aggregate", [])
+        rows = [row for place in places for row in reported_at(*place)]
+        values = [[row.get(name) for name in schema.TABLE["reported"].names] for row in rows]
+        with self._transaction():
+            self._connection.execute(schema.CLEAR_REPORTED)
+            if values:
+                self._connection.executemany(schema.INSERT_REPORTED, values)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of what is done inside or nothing."""
         import duckdb
 
-        statements = schema.ingest_statements(schema.TABLE[name])
         try:
             with database_errors(self.out / PUBLISHED):
                 self._connection.execute("BEGIN")
-                self._take_in(name, statements, new)
-                self._connection.execute(
-                    "INSERT INTO ingested_part SELECT ?, unnest(?::VARCHAR[])",
-                    [name, [path.name for path in new]],
-                )
+                yield
                 self._connection.execute("COMMIT")
         except UserError:
             with suppress(duckdb.Error):  # a full disk leaves nothing to roll back

@@ -6,7 +6,7 @@ smallest one, and what differs from it by more than a tenth is listed apart. Not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,12 @@ from leaderboard.queries import Column
 
 TOLERANCE = 1.1  # largest ratio of operations between models that are compared
 SECONDS = "seconds_per_image"
+NEEDED = (
+    "parameters",
+    "samples",
+    "minutes",
+    "hardware",
+)  # of a training record; plugins write their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +57,30 @@ class Budgets:
         return text
 
 
+def recorded(
+    frame: pd.DataFrame, record_of: Callable[[str], Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """What the runs behind these rows recorded of each measured model, and nothing that other runs say of it.
+
+    Args:
+        frame: rows of `Reader.details`.
+        record_of: `Reader.run_record`.
+    """
+    models: dict[str, Mapping[str, Any]] = {}
+    measured = frame[frame["kind"] == "measured"]
+    for run_id in measured["run_id"].dropna().unique():
+        noted = record_of(str(run_id)).get("provenance", {}).get("models", {})
+        mine = measured.loc[measured["run_id"] == run_id, "model"].unique()
+        models |= {name: noted[name] for name in mine if name in noted}
+    return models
+
+
 def costs(records: Mapping[str, Mapping[str, Any]]) -> list[Cost]:
-    """Model to what its run recorded of it (`provenance.models`): those that say what their training took."""
+    """Model to what its run recorded of it (`provenance.models`): those that say all of what their training took."""
     found = []
     for model, record in sorted(records.items()):
         training = record.get("training")
-        if training:
+        if isinstance(training, Mapping) and all(name in training for name in NEEDED):
             found.append(
                 Cost(
                     model=model,

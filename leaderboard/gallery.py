@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from editar_bench.store import Reader
+
+PICTURES = "pictures"  # of a results folder
 
 
 def samples(reader: Reader, suite: str, dataset: str, task: str) -> pd.DataFrame:
@@ -44,6 +47,17 @@ def scores(reader: Reader, output_ids: Sequence[str]) -> pd.DataFrame:
         "ORDER BY version DESC) = 1 ORDER BY metric, protocol",
         [list(output_ids)],
     )
+
+
+def picture_file(out: Path, path: Any) -> Path | None:
+    """The file of a stored path; None where there is no path, or it leads out of the results' pictures.
+
+    A store may come from elsewhere, and the pages show what it names to whoever opens them.
+    """
+    if not isinstance(path, str) or not path:
+        return None
+    file = (out / path).resolve()
+    return file if file.is_relative_to((out / PICTURES).resolve()) else None
 
 
 def pick_samples(frame: pd.DataFrame, *, category: str = "", in_slice: str = "") -> pd.DataFrame:

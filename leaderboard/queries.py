@@ -170,7 +170,8 @@ def grid(frame: pd.DataFrame, metrics: pd.DataFrame, sort_by: Column | None = No
     Args:
         frame: rows of one task and data set, from `Reader.details`.
         metrics: `Reader.metrics`.
-        sort_by: the column that orders the measured models, best first; the first column without it.
+        sort_by: the column that orders the measured models, best first, those of a part of the samples last; the
+            first column without it.
     """
     whole = frame[frame["slice"] == ""]
     columns = columns_of(whole, metrics)
@@ -253,20 +254,13 @@ def _cell(row: Mapping[Any, Any]) -> Cell:
 
 
 def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
-    """Mark the best of each column among measured models that were run on equally many samples."""
+    """Mark the best of each column among measured models that it compares fairly."""
     best: set[tuple[str, tuple[str, str]]] = set()
     for column in columns:
-        here = [
-            (row.model, cell)
-            for row in rows
-            if row.kind == "measured" and (cell := row.cells.get(column.key)) is not None
-        ]
-        values = [(m, c.value, c.n + c.n_undefined) for m, c in here if c.value is not None]
-        most = max((n for _, _, n in values), default=0)
-        fair = [(model, value) for model, value, n in values if n == most]
+        fair = _comparable(rows, column)
         if len(fair) > 1:
-            top = (max if column.higher_is_better else min)(value for _, value in fair)
-            best |= {(model, column.key) for model, value in fair if value == top}
+            top = (max if column.higher_is_better else min)(fair.values())
+            best |= {(model, column.key) for model, value in fair.items() if value == top}
     return [
         Row(
             model=row.model,
@@ -280,19 +274,39 @@ def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
     ]
 
 
+def _comparable(rows: Sequence[Row], column: Column) -> dict[str, float]:
+    """Values of the measured models of the most samples, as many of them undefined; of a cost, only of one place."""
+    cells = {
+        row.model: cell
+        for row in rows
+        if row.kind == "measured" and (cell := row.cells.get(column.key)) and cell.value is not None
+    }
+    # A cost's reason begins with its machine, device and batch (`editar_bench.cost`).
+    places = {cell.reason.partition(";")[0] for cell in cells.values()}
+    if column.unit in COST_UNITS and len(places) > 1:
+        return {}
+    most = max(((c.n + c.n_undefined, c.n) for c in cells.values()), default=(0, 0))
+    return {
+        model: cell.value
+        for model, cell in cells.items()
+        if cell.value is not None and (cell.n + cell.n_undefined, cell.n) == most
+    }
+
+
 def _model_rank(model: str, kind: str) -> tuple[bool, int, str]:
     stem = model.split(":")[0]
     place = REFERENCES.index(stem) if stem in REFERENCES else len(REFERENCES)
     return kind == "reference", place if kind == "reference" else 0, model
 
 
-def _row_rank(row: Row, column: Column | None) -> tuple[bool, bool, float, int, str]:
+def _row_rank(row: Row, column: Column | None) -> tuple[bool, bool, bool, float, int, str]:
     reference, place, name = _model_rank(row.model, row.kind)
     cell = row.cells.get(column.key) if column else None
     value = cell.value if cell else None
-    if reference or value is None or column is None:
-        return reference, value is None, 0.0, place, name
-    return reference, False, -value if column.higher_is_better else value, place, name
+    if reference or cell is None or value is None or column is None:
+        return reference, value is None, False, 0.0, place, name
+    better = -value if column.higher_is_better else value
+    return reference, False, cell.status == "partial", better, place, name
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pandas as pd
 
+from editar_bench.compare import Compared, compare, one_family
 from editar_bench.store import Reader, UserError
 from leaderboard import comparison, queries
 
@@ -33,6 +34,20 @@ RIVALS = ("shuffled", "blank", "llamagen-scenes")
 IMG2IMG, SOURCE = "stable-diffusion-scenes", "copy-source"
 UNITS = "(Values: squared error ×10⁻⁴, PSNR in dB, CLIP score 100·cos, kernel distance ×10⁻³.)"
 DASH = "–"
+MARK = "†"
+BEATS = (
+    "Here a model beats a rival where their intervals do not touch. "
+    f"{MARK} They touch, but on the same samples the model is better (`editar-bench compare`'s paired test, corrected "
+    "for all the tests of this table)."
+)
+
+
+class Pairing(NamedTuple):
+    """One question of the table of rivals."""
+
+    task: str
+    model: str
+    rival: str
 
 
 class Table:
@@ -40,6 +55,7 @@ class Table:
 
     def __init__(self, details: pd.DataFrame, suite: str = "scenes") -> None:
         whole = details[(details["slice"] == "") & (details["suite"] == suite)]
+        self.suite = suite
         self.rows = whole[whole["kind"] != "reported"]
         self._known = self.rows.set_index(["task", "model", "metric"]).sort_index()
 
@@ -56,9 +72,21 @@ class Table:
         """Measured models by name, then the reference rows."""
         return queries.model_order(zip(self.rows["model"], self.rows["kind"], strict=True))
 
+    def datasets(self, model: str) -> set[str]:
+        """Data sets on which the model has rows."""
+        return set(self.rows.loc[self.rows["model"] == model, "dataset"])
+
     def arrow(self, task: str, metric: str) -> str:
-        """Which way is better."""
+        """Which way is better.
+
+        Raises:
+            UserError: no row has the metric.
+        """
         rows = self.rows[(self.rows["task"] == task) & (self.rows["metric"] == metric)]
+        if rows.empty:
+            raise UserError(
+                f"The results have no {metric} of {task}; run `editar-bench run --task {task}` into them first."
+            )
         return "↑" if bool(rows["higher_is_better"].iloc[0]) else "↓"
 
 
@@ -135,22 +163,63 @@ def floors(table: Table) -> list[str]:
     return [*lines, ""]
 
 
-def beaten(table: Table) -> list[str]:
-    """Which rivals every compact model beats by the headline metric, no interval touching another."""
+def beaten(table: Table, better: Collection[Pairing]) -> list[str]:
+    """Which rivals every compact model beats by the headline metric, no interval touching another.
+
+    Args:
+        table: of the store.
+        better: what `better_on_the_same_samples` found.
+    """
     heads = [f"{task}, `{metrics[0]}`" for task, metrics in COLUMNS.items()]
     lines = _head(["beats " + ", ".join(f"`{rival}`" for rival in RIVALS), *heads])
     for model in COMPACT:
-        rivals = (SOURCE,) if model == IMG2IMG else RIVALS
         name = f"`{model}`" + (f" (against `{SOURCE}`)" if model == IMG2IMG else "")
-        lines.append(_line([name, *(_beaten(table, task, model, rivals) for task in COLUMNS)]))
-    return [*lines, ""]
+        lines.append(_line([name, *(_beaten(table, task, model, better) for task in COLUMNS)]))
+    return [*lines, "", BEATS, ""]
 
 
-def _beaten(table: Table, task: str, model: str, rivals: Sequence[str]) -> str:
+def better_on_the_same_samples(reader: Reader, table: Table) -> set[Pairing]:
+    """The pairs of that table whose paired test says that the model is better, corrected over all its tests.
+
+    Raises:
+        UserError: a model and its rival were made on different data, or scored by different versions of a metric.
+    """
+    tested: list[tuple[Pairing, Compared]] = []
+    pairs = [(model, rival) for model in COMPACT for rival in _rivals(model)]
+    for model, rival in pairs:
+        tasks = [task for task in COLUMNS if _both(table, task, model, rival)]
+        datasets = table.datasets(model) & table.datasets(rival)
+        metrics = [COLUMNS[task][0] for task in tasks]
+        if tasks and datasets:
+            found = compare(
+                reader, model, rival, tasks=tasks, datasets=sorted(datasets), metrics=metrics
+            )
+            tested += [
+                (Pairing(one.task, model, rival), one)
+                for one in found
+                if one.suite == table.suite and one.metric == COLUMNS[one.task][0]
+            ]
+    corrected = one_family([one for _, one in tested])
+    return {pair for (pair, _), one in zip(tested, corrected, strict=True) if one.better == "A"}
+
+
+def _both(table: Table, task: str, model: str, rival: str) -> bool:
+    return all(table.value(task, name, COLUMNS[task][0]) is not None for name in (model, rival))
+
+
+def _rivals(model: str) -> tuple[str, ...]:
+    return (SOURCE,) if model == IMG2IMG else RIVALS
+
+
+def _beaten(table: Table, task: str, model: str, better: Collection[Pairing]) -> str:
     metric = COLUMNS[task][0]
     if table.value(task, model, metric) is None:
         return DASH
-    lost = [f"`{rival}`" for rival in rivals if not _apart(table, task, metric, model, rival)]
+    lost = [
+        f"`{rival}`" + (MARK if Pairing(task, model, rival) in better else "")
+        for rival in _rivals(model)
+        if not _apart(table, task, metric, model, rival)
+    ]
     return f"not {', '.join(lost)}" if lost else "all"
 
 
@@ -187,17 +256,19 @@ def compared(table: Table, found: Iterable[comparison.Cost]) -> list[str]:
 
 
 def section(reader: Reader) -> str:
-    """Everything between the two marks."""
+    """Everything between the two marks.
+
+    Raises:
+        UserError: the store lacks numbers that the tables show.
+    """
     table = Table(reader.details())
-    records: dict[str, Any] = {}
-    for run_id in table.rows["run_id"].dropna().unique():
-        records |= reader.run_record(str(run_id)).get("provenance", {}).get("models", {})
+    records = comparison.recorded(table.rows, reader.run_record)
     lines = [line for task in COLUMNS for line in scores(table, task)]
     lines += [
         UNITS,
         "",
         *floors(table),
-        *beaten(table),
+        *beaten(table, better_on_the_same_samples(reader, table)),
         *compared(table, comparison.costs(records)),
     ]
     return "\n".join(lines)

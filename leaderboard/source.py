@@ -60,6 +60,18 @@ def details() -> pd.DataFrame | None:
         return None
 
 
+@st.cache_data(show_spinner=False, max_entries=8)
+def _outdated(out: str, stamp: tuple[int, ...]) -> pd.DataFrame:
+    return _reader(out).outdated()
+
+
+def outdated() -> pd.DataFrame:
+    """`Reader.outdated` of the newest published file; ends the page with a sentence when it cannot be read."""
+    shared = reader()
+    with sentences():
+        return _outdated(str(shared.out), shared.stamp())
+
+
 def numbers() -> tuple[pd.DataFrame, pd.DataFrame]:
     """`Reader.details` and `Reader.metrics` of the newest published file.
 

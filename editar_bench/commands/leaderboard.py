@@ -15,6 +15,9 @@ def leaderboard(
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port of the local web server.")
     ] = 8501,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")
+    ] = "localhost",
     headless: Annotated[
         bool, typer.Option("--headless", help="Do not open a browser; print the address only.")
     ] = False,
@@ -32,7 +35,8 @@ def leaderboard(
 
     app = provenance.HOME / "leaderboard" / "app.py"
     command = [sys.executable, "-m", "streamlit", "run", str(app)]
-    command += ["--server.port", str(port), "--server.headless", str(headless).lower()]
+    command += ["--server.address", host, "--server.port", str(port)]
+    command += ["--server.headless", str(headless).lower()]
     command += ["--browser.gatherUsageStats", "false", "--", "--out", str(out.resolve())]
     try:
         code = subprocess.run(command, check=False).returncode

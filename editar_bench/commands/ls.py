@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -133,4 +133,14 @@ def _runs(out: Path) -> None:
 
     frame = Reader(out).run_list()
     columns = ["run_id", "suite", "dataset", "status", "started_at", "finished_at", "reason"]
-    print_rows(columns, frame[columns].fillna("").itertuples(index=False))
+    rows = frame[columns].itertuples(index=False)
+    print_rows(columns, ([_shown(value) for value in row] for row in rows))
+
+
+def _shown(value: Any) -> str:
+    """Times to the second, and nothing where there is nothing, such as the end of a run that goes on."""
+    if value is None or value != value:
+        return ""
+    return (
+        value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "isoformat") else str(value)
+    )

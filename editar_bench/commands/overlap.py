@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from editar_bench.commands import files
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 COMPARE = "data_prep.overlap:compare"
 MEANINGS = {
@@ -38,10 +41,11 @@ def overlap(
 
     An equal id says something only where both sets take their ids from one source, as COCO's pictures do.
     """
-    from editar_bench.parts import disk_errors
     from editar_bench.progress import choose_reporter
     from editar_bench.registry import load_target
 
+    if file is not None:
+        files.check_file(file)
     compare = load_target(COMPARE)
     with choose_reporter().stage("overlap · training pictures", 0) as advance:
         reports = [
@@ -50,13 +54,17 @@ def overlap(
     for report in reports:
         _print(report)
     if file is not None:
-        with disk_errors(file), file.open("w", newline="", encoding="utf-8") as out:
-            writer = csv.writer(out)
-            writer.writerow(("kind", "test", "train", "distance"))
-            writer.writerows(
-                (m.kind, m.test, m.train, m.distance) for r in reports for m in r.matches
-            )
+        files.write_text(file, _as_csv(reports))
         typer.echo(f"Written: {file}")
+
+
+def _as_csv(reports: Iterable[Any]) -> str:
+    """Every match, a line each."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("kind", "test", "train", "distance"))
+    writer.writerows((m.kind, m.test, m.train, m.distance) for r in reports for m in r.matches)
+    return text.getvalue()
 
 
 def _print(report: Any) -> None:

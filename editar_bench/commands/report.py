@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from editar_bench.commands import options
+from editar_bench.commands import files, options
 
 
 def report(
@@ -30,7 +29,6 @@ def report(
       editar-bench report --format html --file results.html
     """
     from editar_bench.errors import UserError
-    from editar_bench.parts import disk_errors
     from editar_bench.registry import near_matches
     from editar_bench.report import FORMATS, read_rows
 
@@ -42,19 +40,5 @@ def report(
     if file is None:
         typer.echo(text, nl=False)
         return
-    with disk_errors(file):
-        if file.is_symlink() or (file.exists() and not file.is_file()):
-            file.write_text(text, encoding="utf-8")  # /dev/stdout must not be replaced
-        else:
-            _replace(file, text)
+    files.write_text(file, text)
     typer.echo(f"Written: {file}")
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file whole or not at all: a full disk leaves no half of a report."""
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, file)
-    finally:
-        aside.unlink(missing_ok=True)

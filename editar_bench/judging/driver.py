@@ -167,7 +167,7 @@ def _ask(out: Path, job: Job, endpoint: Judge, run_id: str, call: Call) -> dict[
 def _sum_up(store: Store, job: Job, rows: Sequence[Mapping[str, Any]], verdict: Verdict) -> None:
     """Scores of pictures whose every question was answered by one snapshot, and their means."""
     by_snapshot = graded_outputs(job, rows, work.replies(store.query, job, rows))
-    length = work.split_length(store.query, job, rows)
+    lengths = work.lengths(store.query, job, rows)
     for snapshot, graded in by_snapshot.items():
         infos = {info.name: info for info in infos_of(job.form, snapshot)}
         store.write_metrics(infos.values())
@@ -178,7 +178,7 @@ def _sum_up(store: Store, job: Job, rows: Sequence[Mapping[str, Any]], verdict: 
             for model in job.models:
                 own = [g for g in graded if g[0]["model"] == model]
                 verdict.aggregates += aggregates_of(
-                    job, own, info, length, verdict.run_id, verdict.note
+                    job, own, info, lengths, verdict.run_id, verdict.note
                 )
     store.ingest()
     store.write_aggregates(verdict.aggregates)

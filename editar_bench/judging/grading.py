@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from editar_bench.contracts import Estimate, MetricInfo
 from editar_bench.judging.forms import Form, read_marks
-from editar_bench.judging.work import Job
+from editar_bench.judging.work import Job, groups_of
 from editar_bench.statistics import mean_interval, set_interval
 from editar_bench.store import Aggregate
 from editar_bench.types import Task
@@ -91,12 +91,17 @@ def score_rows(
 
 
 def aggregates_of(
-    job: Job, graded: Sequence[Graded], info: MetricInfo, length: int, run_id: str, reason: str
+    job: Job,
+    graded: Sequence[Graded],
+    info: MetricInfo,
+    lengths: Mapping[str, int],
+    run_id: str,
+    reason: str,
 ) -> list[Aggregate]:
     """The number of one model and metric, whole and by slice; nothing where it was not judged."""
     groups: dict[str, list[Graded]] = {"": list(graded)} if graded else {}
     for row, values in graded:
-        for name in dict.fromkeys(filter(None, (row["category"], *(row["slices"] or ())))):
+        for name in groups_of(row):
             groups.setdefault(name, []).append((row, values))
     found = []
     for name, members in groups.items():
@@ -115,13 +120,13 @@ def aggregates_of(
                 model_key=row["model_key"],
                 kind=row["kind"],
                 higher_is_better=True,
-                n_expected=len(members) if name else length,
+                n_expected=lengths[name],
                 value=estimate.value,
                 ci_low=estimate.low,
                 ci_high=estimate.high,
                 n=estimate.n,
                 slice=name,
-                reason="" if name else reason,
+                reason=reason,
             )
         )
     return found

@@ -32,8 +32,11 @@ _REPLIES = """
 _MODELS = """
     SELECT DISTINCT model FROM output WHERE task = 'edit' AND dataset = ? AND status = 'ok' ORDER BY 1
 """
-_LENGTH = """
-    SELECT max(n_expected) AS length FROM aggregate WHERE task = 'edit' AND dataset = ? AND slice = ''
+# Runs have it from the data; a judgement of an earlier version called what it had graded the whole slice.
+_LENGTHS = """
+    SELECT a.slice, max(a.n_expected) AS length FROM aggregate a JOIN run r USING (run_id)
+    WHERE a.task = 'edit' AND a.dataset = ? AND json_extract_string(r.spec, '$.judgement') IS NULL
+    GROUP BY a.slice
 """
 EVERYTHING = 2**62  # as a limit
 
@@ -127,7 +130,16 @@ def open_calls(
     ]
 
 
-def split_length(query: Query, job: Job, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Samples of the whole split, as runs recorded it."""
-    (row,) = query(_LENGTH, [job.dataset])
-    return int(row["length"] or len({r["sample_id"] for r in rows}))
+def groups_of(row: Mapping[str, Any]) -> list[str]:
+    """All groups that the sample of an output row is reported in: its category and its slices."""
+    return list(dict.fromkeys(filter(None, (row["category"], *(row["slices"] or ())))))
+
+
+def lengths(query: Query, job: Job, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Samples of the whole split ("") and of each slice of it, as runs recorded them; else those that have pictures."""
+    samples: dict[str, set[str]] = {}
+    for row in rows:
+        for name in ("", *groups_of(row)):
+            samples.setdefault(name, set()).add(row["sample_id"])
+    recorded = {row["slice"]: int(row["length"]) for row in query(_LENGTHS, [job.dataset])}
+    return {name: len(ids) for name, ids in samples.items()} | recorded

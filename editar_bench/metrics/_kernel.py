@@ -1,7 +1,7 @@
 """clean-fid's kernel distance made quick and repeatable, and each picture's influence on it.
 
 Squared maximum mean discrepancy under the kernel (xᵀy / D + 1)³ (Bińkowski et al. 2018).
-Legend: N pictures, D features, B pictures at once.
+Legend: N pictures, M pictures of another set, D features, B pictures at once.
 """
 
 from __future__ import annotations
@@ -51,16 +51,23 @@ def kernel_influences(x_ND: NDArray[Any], y_ND: NDArray[Any]) -> NDArray[np.floa
     return both_N
 
 
-def _rises(own_ND: NDArray[Any], other_ND: NDArray[Any]) -> NDArray[np.float64]:
+def sample_influences(x_ND: NDArray[Any], y_MD: NDArray[Any]) -> NDArray[np.float64]:
+    """How fast the distance of x to y, which stays as it is, rises with the weight of each x_i: (N,), of mean zero."""
+    rises_N = _rises(x_ND, y_MD)
+    rises_N -= rises_N.mean()
+    return rises_N
+
+
+def _rises(own_ND: NDArray[Any], other_MD: NDArray[Any]) -> NDArray[np.float64]:
     count, width = own_ND.shape
-    itself_N = ((own_ND**2).sum(1) / width + 1) ** 3
+    itself_N = ((own_ND * own_ND).sum(1) / width + 1) ** 3
     parts = []
     for start in range(0, count, _AT_ONCE):
         rows_BD = own_ND[start : start + _AT_ONCE]
         own_B, other_B = (
             ((rows_BD @ set_ND.T / width + 1).view(Cubing) ** 3).sum(1)
-            for set_ND in (own_ND, other_ND)
+            for set_ND in (own_ND, other_MD)
         )
         mean_B = (own_B - itself_N[start : start + _AT_ONCE]) / (count - 1)
-        parts.append(2 * (mean_B - other_B / count))
+        parts.append(2 * (mean_B - other_B / len(other_MD)))
     return np.asarray(np.concatenate(parts), np.float64)

@@ -18,7 +18,7 @@ from editar_bench.contracts import MetricInfo
 from editar_bench.evaluators import weights
 from editar_bench.evaluators.judges import Judges
 from editar_bench.metrics._base import EVERY_TASK, Judged
-from editar_bench.metrics._kernel import Cubing, seeded
+from editar_bench.metrics._kernel import Cubing, sample_influences, seeded
 from editar_bench.types import Example, Picture
 
 SUBSETS = 10  # draws of as many reference pictures as there are samples
@@ -33,7 +33,6 @@ class KernelDistance(Judged):
     """
 
     NEEDS = ("segmenter",)
-    distinct = True
     INFO = MetricInfo(
         name="kernel_distance",
         protocol="scenes.kernel-distance.segmenter.ref5000.m250x10.v1",
@@ -73,16 +72,24 @@ class KernelDistance(Judged):
 
         if len(observations) < 2:
             return None
-        mean_D, deviation_D, reference_MD = self._standardized
-        samples_ND = ((observations - mean_D) / deviation_D).view(Cubing)
         with seeded():
             value = kernel_distance(
-                samples_ND, reference_MD, num_subsets=SUBSETS, max_subset_size=SUBSET_SIZE
+                *self._standardized(observations),
+                num_subsets=SUBSETS,
+                max_subset_size=SUBSET_SIZE,
             )
         return 1e3 * float(value)
 
+    def influence(self, observations: NDArray[Any]) -> NDArray[np.float64]:
+        """Of each picture, (N,), on the distance to the whole reference; clean-fid draws from it."""
+        return 1e3 * sample_influences(*self._standardized(observations))
+
+    def _standardized(self, observations: NDArray[Any]) -> tuple[Cubing, Cubing]:
+        mean_D, deviation_D, reference_MD = self._scale
+        return ((observations - mean_D) / deviation_D).view(Cubing), reference_MD
+
     @cached_property
-    def _standardized(self) -> tuple[NDArray[np.float64], NDArray[np.float64], Cubing]:
+    def _scale(self) -> tuple[NDArray[np.float64], NDArray[np.float64], Cubing]:
         reference = self.reference()
         mean_D, deviation_D = reference.mean(0), reference.std(0) + 1e-6
         return mean_D, deviation_D, ((reference - mean_D) / deviation_D).view(Cubing)

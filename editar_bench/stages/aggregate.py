@@ -196,7 +196,6 @@ def _set_estimate(
         observations,
         metric.reduce,
         clusters=clusters,
-        distinct=getattr(metric, "distinct", False),
         resamples=_effort(name),
     )
 

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 
 from leaderboard import comparison, look, queries, source
-
-
-def recorded(frame: pd.DataFrame) -> dict[str, Mapping[str, Any]]:
-    """What the runs behind these rows recorded of each measured model."""
-    shared = source.reader()
-    models: dict[str, Mapping[str, Any]] = {}
-    with source.sentences():
-        measured = frame[frame["kind"] == "measured"]
-        for run_id in measured["run_id"].dropna().unique():
-            noted = shared.run_record(str(run_id)).get("provenance", {}).get("models", {})
-            mine = measured.loc[measured["run_id"] == run_id, "model"].unique()
-            models |= {name: noted[name] for name in mine if name in noted}
-    return models
 
 
 def show_costs(found: Sequence[comparison.Cost]) -> None:
@@ -67,7 +53,9 @@ def main() -> None:
     )
     details, metrics = source.numbers()
     here = queries.at_place(details, *queries.places(details)[0])
-    divided = comparison.budgets(comparison.costs(recorded(here)))
+    with source.sentences():
+        records = comparison.recorded(here, source.reader().run_record)
+    divided = comparison.budgets(comparison.costs(records))
     (st.warning if divided.apart or not divided.compared else st.caption)(divided.sentence)
     if not divided.compared:
         st.stop()

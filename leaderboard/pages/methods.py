@@ -9,7 +9,7 @@ from leaderboard import look, source
 _NOTES = """
 **Intervals** are percentile bootstrap intervals (95 %). The sample is resampled, so that repeats of one sample
 count as one. Values of a whole set, such as pooled mIoU, are computed anew for every resample. Distances between sets
-are no means: `kernel_distance` takes random halves of the samples, FID and KID each picture's influence on the value.
+are no means: theirs (`kernel_distance`, FID, KID) come from each picture's influence on the value.
 
 **N** is the number of samples behind a value, out of the whole split. Samples where a metric is undefined (the
 background of an edit that has none) and pictures that could not be made are left out and counted, never

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
+from editar_bench.store import Reader
 from leaderboard import gallery, look, queries, source
 
 WIDTH = 256  # pixels a picture is enlarged to, by a whole factor
@@ -29,10 +30,22 @@ def enlarged(path: str) -> NDArray[np.uint8] | None:
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
+@st.cache_data(show_spinner=False, max_entries=8)
+def stored(
+    _reader: Reader, out: str, stamp: tuple[int, ...], suite: str, dataset: str, task: str
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Samples, outputs and scores of a task, read once until a run publishes (`stamp`), not at every click."""
+    samples = gallery.samples(_reader, suite, dataset, task)
+    fingerprint = "" if samples.empty else str(samples["dataset_fingerprint"].iloc[0])
+    outputs = gallery.outputs(_reader, suite, dataset, task, fingerprint)
+    return samples, outputs, gallery.scores(_reader, list(outputs["output_id"]))
+
+
 def show_picture(out: Path, path: str | None, title: str, missing: str) -> None:
     """A titled picture, or a sentence in its place."""
     st.markdown(f"**{look.plain(title)}**")
-    pixels = enlarged(str(out / path)) if isinstance(path, str) and path else None
+    file = gallery.picture_file(out, path)
+    pixels = None if file is None else enlarged(str(file))
     if pixels is None:
         st.caption(look.plain(missing))
     else:
@@ -143,13 +156,11 @@ def main() -> None:
         here = queries.at_place(details, suite, dataset)
         task = st.selectbox("Task", queries.tasks_in(here))
     with source.sentences():
-        samples = gallery.samples(shared, suite, dataset, task)
+        out, stamp = str(shared.out), shared.stamp()
+        samples, outputs, scores = stored(shared, out, stamp, suite, dataset, task)
         if samples.empty:
             st.info("No pictures of this task are stored yet.")
             st.stop()
-        fingerprint = str(samples["dataset_fingerprint"].iloc[0])
-        outputs = gallery.outputs(shared, suite, dataset, task, fingerprint)
-        scores = gallery.scores(shared, list(outputs["output_id"]))
     picked = pick(samples)
     if picked.empty:
         st.info("No sample is in both this category and this slice.")

@@ -120,6 +120,9 @@ def main() -> None:
             suite, dataset = st.selectbox("Data", pairs, format_func=" · ".join)
     here = queries.at_place(details, suite, dataset)
     whole = here[here["slice"] == ""]
+    outdated = queries.at_place(source.outdated(), suite, dataset)
+    if not outdated.empty:
+        whole = pd.concat([whole, outdated], ignore_index=True)
     shown = filters(whole)
     tasks = queries.tasks_in(whole)
     for task, tab in zip(tasks, st.tabs(tasks), strict=True):

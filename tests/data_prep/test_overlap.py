@@ -150,6 +150,41 @@ def test_the_command_prints_and_writes_the_matches(tmp_path):
     assert code == 2 and "did you mean pie-bench" in err
 
 
+def test_sample_zero_has_an_id_too(tmp_path):
+    test = write(tmp_path / "test", **{"000000__jpg": picture_bytes(1)})
+    train = write(tmp_path / "train", **{"0__jpg": picture_bytes(2)})
+    assert found(train, test)[1] == {("id", "000000.jpg", "0.jpg")}
+    ids = [overlap.normal_id(text) for text in ("000000.jpg", "0", "0010", "")]
+    assert ids == ["0", "0", "10", ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("none/x.csv", "no folder"), (".", "which is a folder")]
+)
+def test_the_commands_file_is_looked_at_before_the_work(tmp_path, monkeypatch, name, words):
+    def work(*_, **__):
+        raise AssertionError("compared in vain")
+
+    monkeypatch.setattr(overlap, "compare", work)
+    place = str(tmp_path / name)
+    code, text, err = call("overlap", str(tmp_path), str(tmp_path), "--file", place)
+    assert code == 2 and words in err and not text
+
+
+def test_a_full_disk_leaves_no_half_of_the_matches(tmp_path, monkeypatch):
+    test = write(tmp_path / "test", a__jpg=picture_bytes(1))
+    table = tmp_path / "matches.csv"
+    table.write_text("before")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    code, _, err = call("overlap", str(test), str(test), "--file", str(table))
+    assert code == 2 and "No space left" in err
+    assert table.read_text() == "before" and not list(tmp_path.glob(".matches*"))
+
+
 def test_a_broken_shard_is_one_sentence(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(UserError, match="cannot be read as Parquet"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -79,6 +80,22 @@ def test_commands_refuse_foreign_rooms_and_their_help_does_not(
     assert {c.name for c in app.registered_commands if c.cls is not Checked} == {"doctor"}
 
 
+def test_the_pages_are_for_this_machine_unless_a_host_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    for more in ((), ("--host", "0.0.0.0")):
+        assert call("leaderboard", "--out", str(tmp_path), *more)[0] == 0
+    addresses = [command[command.index("--server.address") + 1] for command in commands]
+    assert addresses == ["localhost", "0.0.0.0"]
+
+
 def test_version() -> None:
     assert call("--version")[1].startswith("editar-bench ")
 
@@ -138,6 +155,23 @@ def test_run_prints_a_table_with_intervals_and_gap(dummies: None, tmp_path: Path
     assert "[" in text and "unsupported" in text
     code, listing, _ = call("ls", "runs", "--out", out)
     assert code == 0 and "finished" in listing
+
+
+def test_a_run_that_goes_on_has_no_end_and_times_no_microseconds(tmp_path: Path) -> None:
+    from editar_bench.store import RunRecord, Store
+
+    record = RunRecord(suite="scenes", dataset="scenes", spec={}, provenance={})
+    with Store.open(tmp_path) as store:
+        first = store.begin_run(record)
+        store.finish_run(first)
+        store.begin_run(record)
+        store.publish()
+        code, listing, _ = call("ls", "runs", "--out", str(tmp_path))
+    assert code == 0 and "NaT" not in listing
+    _, running, finished = listing.splitlines()
+    time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.search(rf"running +{time}$", running)
+    assert re.search(rf"finished +{time}  {time}$", finished)
 
 
 def test_exit_code_1_when_something_failed(dummies: None, tmp_path: Path) -> None:

@@ -124,19 +124,6 @@ def test_set_interval_keeps_the_rows_of_a_sample_together() -> None:
     assert estimate.n == 2
 
 
-def test_halves_hold_no_sample_twice_and_spread_like_the_mean() -> None:
-    values = np.random.default_rng(8).normal(size=(40, 1))
-
-    def mean(rows: np.ndarray) -> float:
-        assert len(np.unique(rows)) == len(rows) in (20, 40)
-        return float(rows.mean())
-
-    halves = set_interval(values, mean, distinct=True, resamples=4000)
-    drawn = mean_interval(values[:, 0])
-    assert halves.low == pytest.approx(drawn.low, abs=0.03)
-    assert halves.high == pytest.approx(drawn.high, abs=0.03)
-
-
 def test_influences_of_a_mean_give_its_interval() -> None:
     values = np.random.default_rng(9).normal(size=60)
     names = [f"s{i // 2}" for i in range(60)]

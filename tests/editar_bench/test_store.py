@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,19 @@ def test_ingesting_twice_changes_nothing(tmp_path: Path) -> None:
         assert len(store.query("SELECT * FROM score")) == 1
 
 
+def test_ingesting_nothing_new_asks_the_database_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(tmp_path) as store:
+        store.write_part("score", [score_row(1.0)])
+        store.publish()
+    with Store.open(tmp_path) as store:
+        monkeypatch.setattr(store, "_connection", None)  # what was taken is known since opening
+        assert store.ingest() == 0
+        monkeypatch.undo()
+        assert [path.name for path in parts.list_parts(tmp_path, "absent")] == []
+
+
 def score_row(value: float, key: str = "o") -> dict[str, Any]:
     return {"output_id": key, "metric": "a", "protocol": "p", "version": 1, "value": value}
 
@@ -228,6 +242,21 @@ os._exit(9)
         store.publish()
     assert published(tmp_path, "SELECT value FROM score") == [(1.0,)]
     assert published(tmp_path, "SELECT status, reason FROM run") == [("failed", "interrupted")]
+
+
+def test_what_killed_writers_left_is_removed_and_what_is_being_written_is_not(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "parts" / "score"
+    folder.mkdir(parents=True)
+    killed = (tmp_path / ".results.duckdb.0123abcd", folder / ".1.parquet.tmp")
+    writing = folder / ".2.parquet.tmp"
+    for path in (*killed, writing):
+        path.touch()
+    os.utime(killed[1], (0, 0))
+    with Store.open(tmp_path):
+        pass
+    assert not any(path.exists() for path in killed) and writing.exists()
 
 
 def test_a_lost_or_damaged_file_is_rebuilt_from_the_parts(tmp_path: Path) -> None:
@@ -290,6 +319,33 @@ def test_exactly_one_row_largest_n_then_newest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"value": 1.0, "n": 24}, {"value": None, "n": 250}),  # a number before none
+        ({"value": 1.0, "n": 3}, {"value": None, "n": 0, "status": "failed", "n_undefined": 9}),
+        ({"value": 1.0, "n": 100, "n_undefined": 150}, {"value": 2.0, "n": 120}),
+    ],
+)
+def test_the_row_of_the_most_scored_samples_counts_if_it_has_a_value(
+    tmp_path: Path, better: dict[str, Any], worse: dict[str, Any]
+) -> None:
+    rows = [replace(NUMBER, run_id="a", **better), replace(NUMBER, run_id="b", **worse)]
+    (row,) = leaderboard_of(tmp_path, rows)
+    assert row["run_id"] == "a"
+
+
+def test_a_published_number_stands_where_nothing_could_be_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editar_bench.published.load_target", lambda _: lambda: [reported_row()])
+    with Store.open(tmp_path) as store:
+        store.write_aggregates([replace(NUMBER, value=None, n=0, status="failed")])
+        store.publish()
+        (row,) = store.query("SELECT kind, value FROM leaderboard")
+    assert row == {"kind": "reported", "value": 9.0}
+
+
+@pytest.mark.parametrize(
     ("change", "status", "reason"),
     [
         ({"n": 24}, "partial", "24 of 250 samples"),
@@ -336,18 +392,86 @@ def test_numbers_of_an_older_metric_version_are_not_compared(tmp_path: Path) -> 
     )
 
 
-def test_reported_rows_never_replace_measured_ones(tmp_path: Path) -> None:
+def test_what_an_older_metric_version_measured_is_named_without_its_number(
+    tmp_path: Path,
+) -> None:
+    info = MetricInfo(
+        name="rmse",
+        protocol="p",
+        unit="m",
+        direction="lower",
+        version=2,
+        tasks=frozenset({Task.DEPTH}),
+    )
+    rows = [NUMBER, replace(NUMBER, model="again"), replace(NUMBER, model="failed", value=None)]
+    with Store.open(tmp_path) as store:
+        store.write_aggregates([*rows, replace(NUMBER, run_id="r2", model="again", version=2)])
+        store.write_metrics([info])
+        store.publish()
+    reader = Reader(tmp_path)
+    (row,) = reader.outdated().to_dict("records")
+    assert (row["model"], row["status"], row["n"]) == ("m", "outdated", 0)
+    assert row["reason"] == "made with an older version of the metric; run it again"
+    assert pd.isna(row["value"])
+    assert list(reader.outdated().columns) == list(reader.details().columns)
+
+
+def reported_row(**changes: Any) -> dict[str, str]:
     key = {name: getattr(NUMBER, name) for name in VIEW[:6]}
-    rows = [key | {"value": 9.0, "n": 700}, key | {"model": "paper", "value": 8.0}]
+    row = {"value": "9", "n": "700", "higher_is_better": "false", "source": "p", "mark": "verified"}
+    return key | row | changes
+
+
+def test_reported_rows_never_replace_measured_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [reported_row(), reported_row(model="paper", value="8")]
+    monkeypatch.setattr("editar_bench.published.load_target", lambda name: lambda: rows)
     with Store.open(tmp_path) as store:
         store.write_aggregates([NUMBER])
-        store.write_part("reported", [row | {"source": "a paper"} for row in rows])
-        store.ingest()
+        store.publish()
         board = store.query("SELECT model, value, kind FROM leaderboard ORDER BY model")
     assert [tuple(row.values()) for row in board] == [
         ("m", 0.5, "measured"),
         ("paper", 8.0, "reported"),
     ]
+
+
+def test_reported_rows_are_those_that_the_code_has_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [reported_row(model="a"), reported_row(model="b"), reported_row(dataset="elsewhere")]
+    monkeypatch.setattr("editar_bench.published.load_target", lambda name: lambda: rows)
+    key = {name: getattr(NUMBER, name) for name in VIEW[:6]}
+    write_part(tmp_path, "reported", [key | {"model": "of an earlier version"}])
+    with Store.open(tmp_path) as store:
+        store.write_aggregates([NUMBER])
+        store.publish()
+        found = store.query("SELECT model, dataset FROM reported ORDER BY ALL")
+        assert [row["model"] for row in found] == ["a", "b"]
+        rows[:] = [reported_row(model="b", value="7")]  # the file was edited
+        store.publish()
+    assert published(tmp_path, "SELECT model, value FROM reported") == [("b", 7.0)]
+    assert len(parts.list_parts(tmp_path, "reported")) == 1
+
+
+def test_metrics_that_are_known_make_no_part(tmp_path: Path) -> None:
+    info = MetricInfo(
+        name="rmse",
+        protocol="p",
+        unit="m",
+        direction="lower",
+        version=1,
+        tasks=frozenset({Task.DEPTH, Task.EDIT}),
+    )
+    with Store.open(tmp_path) as store:
+        for infos in ([info], [info], [info, replace(info, protocol="q")]):
+            store.write_metrics(infos)
+        first, second = parts.list_parts(tmp_path, "metric")
+        assert list(pd.read_parquet(second)["protocol"]) == ["q"]
+        store.write_metrics([replace(info, version=2)])
+        found = store.query("SELECT protocol, version FROM metric ORDER BY ALL")
+    assert [tuple(row.values()) for row in found] == [("p", 2), ("q", 1)]
 
 
 def test_votes_show_before_a_run_ingests_them(tmp_path: Path) -> None:

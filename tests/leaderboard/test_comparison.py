@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from editar_bench.store import Reader
-from leaderboard.comparison import Cost, budgets, costs, points
+from leaderboard.comparison import Cost, budgets, costs, points, recorded
 from leaderboard.queries import columns_of
 from tests.leaderboard.conftest import CLIP, TRAINING
 from tests.leaderboard.test_pages import Open, opened, text
@@ -46,6 +47,22 @@ def test_models_without_a_training_record_have_no_cost() -> None:
     found = costs({"editar": {"training": TRAINING}, "codec": {"settings": {}}})
     assert names(tuple(found)) == ["editar"]
     assert found[0].flops == TRAINING["flops"]
+
+
+@pytest.mark.parametrize("lacking", ["parameters", "samples", "minutes", "hardware"])
+def test_a_plugins_record_that_lacks_a_field_is_not_listed(lacking: str) -> None:
+    training = {name: value for name, value in TRAINING.items() if name != lacking}
+    assert costs({"plugin": {"training": training}, "odd": {"training": "long"}}) == []
+
+
+def test_a_record_counts_for_the_models_whose_rows_are_of_its_run() -> None:
+    frame = pd.DataFrame(
+        [("measured", "a", "1"), ("measured", "b", "2"), ("reference", "codec", "2")],
+        columns=["kind", "model", "run_id"],
+    )
+    runs = {"1": {"a": {"x": 1}, "b": {"x": 1}}, "2": {"a": {"x": 2}, "b": {"x": 2}, "codec": {}}}
+    found = recorded(frame, lambda run_id: {"provenance": {"models": runs[run_id]}})
+    assert found == {"a": {"x": 1}, "b": {"x": 2}}
 
 
 def test_points_join_quality_and_seconds_of_a_model(results: Path) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import leaderboard
 from editar_bench import migrations
-from editar_bench.store import Store
+from editar_bench.store import Reader, Store
+from leaderboard import gallery
 from leaderboard.source import VARIABLE, results_folder
-from tests.leaderboard.conftest import REASON
+from tests.leaderboard.conftest import CLIP, MSE, REASON, make_aggregate
 
 HOME = Path(leaderboard.__file__).parent
 PAGES = sorted((HOME / "pages").glob("*.py"))
@@ -110,6 +114,19 @@ def test_an_unsupported_pair_is_a_dash_with_its_reason(opened: Open, results: Pa
     )  # and as text, for fingers and readers
 
 
+def test_a_number_by_an_older_version_of_the_metric_is_a_dash_that_says_so(
+    opened: Open, tmp_path: Path
+) -> None:
+    with Store.open(tmp_path) as store:
+        of_model = make_aggregate("r", "editar", MSE, "edit", 0.2)
+        store.write_aggregates([of_model, make_aggregate("r", "editar", CLIP, "edit", 0.3)])
+        store.write_metrics([replace(MSE, version=2), CLIP])
+        store.publish()
+    shown = text(opened("app.py", tmp_path))
+    assert "editar: outdated, made with an older version of the metric; run it again" in shown
+    assert "not part of any run" not in shown
+
+
 def test_two_models_are_told_apart_by_their_common_samples(opened: Open, results: Path) -> None:
     page = opened("pages/pairs.py", results)
     table = next(m.value for m in page.markdown if "<table" in m.value)
@@ -166,6 +183,23 @@ def test_samples_go_forward_and_around(opened: Open, results: Path) -> None:
     assert seen == [f"make object {i} red" for i in (0, 1, 2, 0)]
     next(button for button in page.button if "Previous" in button.label).click().run()
     assert page.subheader[0].value == "make object 2 red"
+
+
+def test_a_click_reads_no_scores_again(
+    opened: Open, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    scores = gallery.scores
+
+    def counted(reader: Reader, output_ids: Sequence[str]) -> pd.DataFrame:
+        read.append(len(output_ids))
+        return scores(reader, output_ids)
+
+    monkeypatch.setattr(gallery, "scores", counted)
+    st.cache_data.clear()
+    page = opened("pages/samples.py", results)
+    next(button for button in page.button if "Next" in button.label).click().run()
+    assert not page.exception and read == [12]
 
 
 def test_a_picture_that_failed_shows_why(opened: Open, results: Path) -> None:

@@ -76,6 +76,36 @@ def test_a_model_on_fewer_samples_does_not_compete(
     assert not any(c.best for row in queries.grid(edit, metrics).rows for c in row.cells.values())
 
 
+def test_a_model_that_is_mostly_undefined_does_not_compete(
+    details: pd.DataFrame, metrics: pd.DataFrame
+) -> None:
+    edit = of_task(details, "edit").copy()
+    edit.loc[edit["model"] == "editar", ["n", "n_undefined"]] = (1, 23)
+    assert not any(c.best for row in queries.grid(edit, metrics).rows for c in row.cells.values())
+
+
+def test_costs_of_two_places_have_no_best(details: pd.DataFrame, metrics: pd.DataFrame) -> None:
+    def best(editar: str, pix2pix: str) -> set[str]:
+        edit = of_task(details, "edit").copy()
+        for model, reason in (("editar", editar), ("pix2pix", pix2pix)):
+            edit.loc[edit["model"] == model, "reason"] = reason
+        rows = queries.grid(edit, metrics).rows
+        return {row.model for row in rows if row.cells[TIME_KEY].best}
+
+    here = "on a CPU, 2 threads (cpu), batches of 16"
+    assert best(here, f"{here}; 2 failed: out of memory") == {"editar"}
+    assert best(here, "on a CPU, 2 threads (cpu), batches of 8") == set()
+
+
+def test_models_of_a_part_of_the_samples_stand_after_complete_ones(
+    details: pd.DataFrame, metrics: pd.DataFrame
+) -> None:
+    edit = of_task(details, "edit").copy()
+    edit.loc[edit["model"] == "pix2pix", "status"] = "ok"
+    models = [row.model for row in queries.grid(edit, metrics).rows]
+    assert models == ["pix2pix", "editar", "codec", "blank"]
+
+
 def test_partial_rows_are_stamped_and_keep_their_gap(
     details: pd.DataFrame, metrics: pd.DataFrame
 ) -> None:
@@ -247,3 +277,18 @@ def test_numbers_have_four_digits(value: float | None, text: str) -> None:
 
 def test_markdown_is_taken_literally() -> None:
     assert plain("a [red] cube: *5*") == r"a \[red\] cube\: \*5\*"
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret.png", "pictures/../../secret.png", "/etc/secret.png", "link.png", "", None]
+)
+def test_only_files_among_the_pictures_are_shown(tmp_path: Path, path: str | None) -> None:
+    out = tmp_path / "out"
+    (out / "pictures" / "ab").mkdir(parents=True)
+    (tmp_path / "secret.png").touch()
+    (out / "link.png").symlink_to(tmp_path / "secret.png")
+    (out / "pictures" / "link.png").symlink_to(tmp_path / "secret.png")
+    assert gallery.picture_file(out, path) is None
+    assert gallery.picture_file(out, "pictures/link.png") is None
+    inside = gallery.picture_file(out, "pictures/ab/x.png")
+    assert inside == (out / "pictures" / "ab" / "x.png").resolve()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from editar_bench.judging.forms import FORMS, QUALITY, SEMANTICS
 from editar_bench.judging.work import Job
 from editar_bench.pictures import picture_path, write_picture
 from editar_bench.progress import Silent
-from editar_bench.store import Reader, RunRecord, Store, now, output_id, write_part
+from editar_bench.store import Aggregate, Reader, RunRecord, Store, now, output_id, write_part
 from tests.editar_bench.judging.fake_judge import FakeJudge, scores, serve
 from tests.editar_bench.test_cli import call
 
@@ -167,6 +168,45 @@ def test_failed_calls_are_a_state_and_never_zero_and_are_asked_again(out: Path) 
         assert len(server.requests) - before == 2 and not verdict.failed
     details = Reader(out).details(model="editar", metric="viescore_overall")
     assert list(details[details["slice"] == ""]["n"]) == [4]
+
+
+def test_slices_that_lack_judged_samples_are_partial_with_the_reason(out: Path) -> None:
+    def moody(text: str, pictures: list[bytes]) -> tuple[int, Any]:
+        return (400, {}) if "number 1" in text else (200, scores(8, 8))
+
+    with serve(FakeJudge(moody)) as server:
+        judged(out, server, job(models=("editar",)))
+    slices = Reader(out).slices(model="editar", metric="viescore_overall").set_index("slice")
+    found = slices.loc["add object", ["n", "n_expected", "status"]]
+    assert found.tolist() == [1, 2, "partial"]
+    assert slices.loc["add object", "reason"].startswith("1 calls failed, first: ")
+    assert slices.loc["change color", "status"] == "ok"
+
+
+def test_slices_are_as_long_as_runs_recorded_them(out: Path) -> None:
+    with Store.open(out) as store:
+        run_id = store.begin_run(RunRecord(suite="paper", dataset="d", spec={}, provenance={}))
+        row = Aggregate(
+            run_id=run_id,
+            suite="paper",
+            task="edit",
+            dataset="d",
+            model="editar",
+            metric="psnr",
+            protocol="p",
+            version=1,
+            model_key="key0",
+            kind="measured",
+            higher_is_better=True,
+            n_expected=700,
+        )
+        store.write_aggregates([row, replace(row, slice="add object", n_expected=80)])
+        store.finish_run(run_id)
+    with serve(FakeJudge(marks)) as server:
+        judged(out, server, job(models=("editar",), limit=1))
+    rows = Reader(out).details(model="editar", metric="viescore_overall").set_index("slice")
+    assert rows["n_expected"].to_dict() == {"": 700, "add object": 80}
+    assert set(rows["status"]) == {"partial"}
 
 
 def test_two_snapshots_are_two_protocols(out: Path) -> None:

@@ -4,7 +4,7 @@ from cleanfid.fid import kernel_distance
 
 from editar_bench.metrics._kernel import SEED, kernel_influences
 from editar_bench.metrics.distribution import SUBSET_SIZE, SUBSETS, KernelDistance
-from editar_bench.statistics import set_interval
+from editar_bench.statistics import influence_interval
 from tests.editar_bench.metrics.making import example, judges, noise
 
 RNG = np.random.default_rng(5)
@@ -54,16 +54,59 @@ def test_observations_are_the_segmenters_embedding():
         np.testing.assert_allclose(found, reading["embedding"])
 
 
+def _interval(metric, samples):
+    return influence_interval(metric.reduce(samples), metric.influence(samples))
+
+
 def test_the_interval_is_as_wide_as_the_value_varies_and_holds_it():
     metric = _metric()
     draws = [RNG.normal(3.6, 2.0, (60, 8)) for _ in range(60)]
     values = [metric.reduce(draw) for draw in draws]
-    found = [set_interval(d, metric.reduce, distinct=metric.distinct) for d in draws[:20]]
+    found = [_interval(metric, draw) for draw in draws[:20]]
     assert all(e.low < e.value < e.high for e in found)
     # 3.92 deviations wide, on average; the deviation is known to a tenth.
     assert np.mean([e.high - e.low for e in found]) == pytest.approx(
         3.92 * np.std(values), rel=0.25
     )
+
+
+@pytest.mark.parametrize("mean", [3.0, 3.3, 4.0])  # of the reference itself, and of others
+def test_intervals_hold_the_expected_value_as_often_as_they_say(mean):
+    metric = _metric()
+    draws = RNG.normal(mean, 2.0, (600, 60, 8))
+    expected = np.mean([metric.reduce(draw) for draw in draws])
+    found = [_interval(metric, draw) for draw in draws[:200]]
+    held = np.mean([e.low <= expected <= e.high for e in found])
+    # Near zero the value varies less than its influences do, and intervals are too wide rather than too narrow.
+    assert 0.9 <= held <= (1.0 if mean == 3.0 else 0.985)
+
+
+def test_influences_on_the_value_are_its_derivatives():
+    count = 12
+    samples = RNG.normal(3.5, 2.0, (count, 8))
+    metric = KernelDistance(
+        judges(), REFERENCE[:count]
+    )  # so small that clean-fid's draws are all of it
+    mean, deviation = REFERENCE[:count].mean(0), REFERENCE[:count].std(0) + 1e-6
+    x, y = (samples - mean) / deviation, (REFERENCE[:count] - mean) / deviation
+    xx, xy, yy = ((a @ b.T / 8 + 1) ** 3 for a, b in ((x, x), (x, y), (y, y)))
+    others = 1 - np.eye(count)
+
+    def value(weights):
+        apart = np.outer(weights, weights) * others
+        own = (apart * xx).sum() / apart.sum() + (others * yy).sum() / others.sum()
+        return 1e3 * (own - 2 * (weights @ xy).mean() / weights.sum())
+
+    even = np.full(count, 1 / count)
+    assert value(even) == pytest.approx(metric.reduce(samples))
+    steps = 1e-6 * (np.eye(count) - even)  # weights go on adding up to one
+    slopes = [(value(even + step) - value(even - step)) / 2e-6 for step in steps]
+    assert metric.influence(samples) == pytest.approx(np.array(slopes), rel=1e-5, abs=1e-4)
+
+
+def test_equal_pictures_have_the_value_as_their_interval():
+    found = _interval(_metric(), np.full((10, 8), 3.0))
+    assert (found.low, found.high) == (pytest.approx(found.value), pytest.approx(found.value))
 
 
 def test_influences_are_the_derivatives_of_the_distance():
