@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
 from editar_bench.errors import UserError
+from editar_bench.files import file_sha256
 from editar_bench.parts import disk_errors
 
 INDEX: Final = "bundle.json"
@@ -35,7 +36,7 @@ def write_bundle(path: Path, suite: str, places: Places) -> int:
         UserError: the file cannot be written, or a file of the places changes meanwhile.
     """
     files = {name: file for name, file in _files(places)}
-    sums = {name: _file_sum(file) for name, file in files.items()}
+    sums = {name: file_sha256(file) for name, file in files.items()}
     index = json.dumps({"suite": suite, "sha256": sums}, indent=1).encode()
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with disk_errors(path):
@@ -191,7 +192,7 @@ def _check_no_file_is_a_folder(path: Path, targets: Mapping[str, Path]) -> None:
 def _is_there(target: Path, total: str) -> bool:
     if not target.exists():
         return False
-    if not target.is_file() or _file_sum(target) != total:
+    if not target.is_file() or file_sha256(target) != total:
         raise UserError(
             f"{target} is already there and differs from the bundle's; move it away and give the "
             "same command again."
@@ -233,8 +234,3 @@ class _Summed:
     def hexdigest(self) -> str:
         """Of what was read so far."""
         return self._digest.hexdigest()
-
-
-def _file_sum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.errors import UserError
+from editar_bench.files import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -67,7 +68,7 @@ def checked_files(name: str, folder: Path = DEFAULT_FOLDER) -> list[Path]:
     for path in FILES[name]:
         if path not in files or not (folder / path).is_file():
             raise UserError(f"The evaluator file {folder / path} is missing; {_MEND}")
-        if _sha256(folder / path) != files[path]["sha256"]:
+        if file_sha256(folder / path) != files[path]["sha256"]:
             raise UserError(
                 f"The evaluator file {folder / path} is damaged (its checksum is not the one in "
                 f"{MANIFEST}); {_MEND}"
@@ -134,10 +135,6 @@ _MEND = "fetch the repository's files again or run `editar-bench train all`."
 def _fingerprint(files: dict[str, dict[str, Any]], name: str) -> str:
     hashes = [files.get(path, {}).get("sha256", "") for path in FILES[name]]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _json(record: Any) -> bytes:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from editar_bench.errors import MissingWeights, UserError
+from editar_bench.files import file_sha256
 
 TEXT_ENCODER = "google/flan-t5-xl"
 TEXT_FILES = ["*.json", "*.safetensors", "spiece.model"]  # not the copies in other formats
@@ -160,8 +161,7 @@ def sha256(path: Path) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _sha256(path: Path, size: int, time: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def fingerprint(transformer: Path, codec: Path, text: Path) -> dict[str, str]:
