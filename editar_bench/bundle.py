@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
 from editar_bench.errors import UserError
-from editar_bench.files import file_sha256
+from editar_bench.files import file_sha256, written_aside
 from editar_bench.parts import disk_errors
 
 INDEX: Final = "bundle.json"
@@ -38,23 +38,16 @@ def write_bundle(path: Path, suite: str, places: Places) -> int:
     files = {name: file for name, file in _files(places)}
     sums = {name: file_sha256(file) for name, file in files.items()}
     index = json.dumps({"suite": suite, "sha256": sums}, indent=1).encode()
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with tarfile.open(aside, "w") as tar:
-                _add(tar, INDEX, io.BytesIO(index), len(index))
-                for name, file in files.items():
-                    with file.open("rb") as content:
-                        total = _Summed(content)
-                        _add(tar, name, total, file.stat().st_size)
-                    if total.hexdigest() != sums[name]:
-                        raise UserError(
-                            f"{file} changed while the bundle was written; run it again."
-                        )
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with written_aside(path) as aside, tarfile.open(aside, "w") as tar:
+            _add(tar, INDEX, io.BytesIO(index), len(index))
+            for name, file in files.items():
+                with file.open("rb") as content:
+                    total = _Summed(content)
+                    _add(tar, name, total, file.stat().st_size)
+                if total.hexdigest() != sums[name]:
+                    raise UserError(f"{file} changed while the bundle was written; run it again.")
     return len(files)
 
 

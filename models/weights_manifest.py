@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from editar_bench.errors import MissingWeights, UserError
-from editar_bench.files import file_sha256
+from editar_bench.files import file_sha256, written_aside
 
 WEIGHTS = Path(__file__).parent / "weights"
 ABLATIONS = Path(__file__).parent / "ablations"  # made by `train ablations`, not shipped
@@ -34,9 +33,8 @@ _MEND = "fetch the repository's files again or run `editar-bench train all`"
 def write_manifest(root: Path = WEIGHTS) -> None:
     """Write the checksums of all weights, configurations and tokenizers under `root`."""
     sums = {path.relative_to(root).as_posix(): file_sha256(path) for path in _files(root)}
-    partial = root / f".{MANIFEST}.{os.getpid()}"
-    partial.write_text(json.dumps(sums, indent=1) + "\n")
-    os.replace(partial, root / MANIFEST)
+    with written_aside(root / MANIFEST) as aside:
+        aside.write_text(json.dumps(sums, indent=1) + "\n")
 
 
 def checked(root: Path, names: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +29,7 @@ def report(
       editar-bench report --format html --file results.html
     """
     from editar_bench.errors import UserError
+    from editar_bench.files import written_aside
     from editar_bench.parts import disk_errors
     from editar_bench.registry import near_matches
     from editar_bench.report import FORMATS, read_rows
@@ -46,15 +46,6 @@ def report(
         if file.is_symlink() or (file.exists() and not file.is_file()):
             file.write_text(text, encoding="utf-8")  # /dev/stdout must not be replaced
         else:
-            _replace(file, text)
+            with written_aside(file) as aside:  # a full disk leaves no half of a report
+                aside.write_text(text, encoding="utf-8")
     typer.echo(f"Written: {file}")
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file whole or not at all: a full disk leaves no half of a report."""
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, file)
-    finally:
-        aside.unlink(missing_ok=True)

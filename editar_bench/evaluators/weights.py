@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.errors import UserError
-from editar_bench.files import file_sha256
+from editar_bench.files import file_sha256, written_aside
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -155,6 +154,5 @@ def _write(folder: Path, contents: dict[str, bytes]) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(content)
-    os.replace(aside, path)
+    with written_aside(path) as aside:
+        aside.write_bytes(content)
