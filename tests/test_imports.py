@@ -41,6 +41,7 @@ ALLOWED = {
         "editar_bench.store",
         "editar_bench.statistics",
         "editar_bench.compare",
+        "editar_bench.compare_report",
         "editar_bench.errors",
     ),
 }
