@@ -13,7 +13,8 @@ from data_prep.scenes.constants import IMAGE_SIZE
 from editar_bench.types import Task
 from models.compact.parti import PartiConfig
 from models.editar.config import TransformerConfig
-from models.training.llamagen_recipe import LlamaGenRecipe, captions
+from models.training.data import captions
+from models.training.llamagen_recipe import LlamaGenRecipe
 from models.training.parti_recipe import PartiRecipe
 from models.training.pointing import SHARPNESS
 from models.training.recipe import Clock
@@ -84,7 +85,7 @@ def test_llamagen_reads_the_captions_of_the_targets(bank, weights):
     recipe = LlamaGenRecipe(TransformerConfig(**SIZES), bank, bank, weights)
     batch = recipe.stream.batch(6, torch.Generator().manual_seed(0))
     expected = [bank.texts[row // 2]["captions"][row % 2] for row in batch.rows]
-    assert captions(bank, batch) == expected
+    assert captions(bank, batch.rows) == expected
     assert not any(text.startswith("Given the") for text in expected)
 
 
