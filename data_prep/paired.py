@@ -91,6 +91,15 @@ def write_rows(rows: Iterable[Mapping[str, Any]], path: Path, columns: Features)
     return count
 
 
+def write_test(
+    folder: Path, task: Task, rows: Iterable[Mapping[str, Any]], maps: Sequence[str] = ()
+) -> Path:
+    """Write the test split of a task, as `write_rows`; `maps` are those of `features`. Returns the file."""
+    path = split_path(folder, task, "test")
+    write_rows(rows, path, features(maps))
+    return path
+
+
 def concatenate(parts: Sequence[Path], path: Path) -> None:
     """Join files that `write_rows` wrote with the same columns, a row group in memory at a time."""
     import pyarrow.parquet
