@@ -19,13 +19,7 @@ from models.training.parti_recipe import PartiRecipe
 from models.training.pointing import SHARPNESS
 from models.training.recipe import Clock
 from models.weights_manifest import partners
-from tests.models.training.conftest import SLOTS
-
-SIZES = {
-    "dim": 32, "n_layer": 1, "n_head": 4, "vocab_size": 32, "block_size": (IMAGE_SIZE // 4) ** 2,
-    "cls_token_num": SLOTS, "caption_dim": 32, "multiple_of": 32, "token_dropout": 0.0,
-    "residual_dropout": 0.0, "ffn_dropout": 0.0,
-}  # fmt: skip
+from tests.models.training.conftest import SIZES
 
 
 @pytest.fixture(params=["parti", "llamagen"])
