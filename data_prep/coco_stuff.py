@@ -24,9 +24,7 @@ SOURCE = hub_copy.HubSplit(
 
 def build(original: Path, folder: Path) -> Path:
     """Write `<folder>/segmentation/test-….parquet` from a copy of the repository; `label` is uint8 at 512 pixels."""
-    path = paired.split_path(folder, Task.SEGMENTATION, "test")
-    paired.write_rows(rows(original), path, paired.features(("label",)))
-    return path
+    return paired.write_test(folder, Task.SEGMENTATION, rows(original), ("label",))
 
 
 def rows(original: Path) -> Iterator[dict[str, Any]]:

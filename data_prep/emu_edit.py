@@ -22,9 +22,7 @@ SOURCE = hub_copy.HubSplit(
 
 def build(original: Path, folder: Path) -> Path:
     """Write `<folder>/edit/test-….parquet` from a copy of the repository; pictures as they are stored."""
-    path = paired.split_path(folder, Task.EDIT, "test")
-    paired.write_rows(rows(original), path, paired.features())
-    return path
+    return paired.write_test(folder, Task.EDIT, rows(original))
 
 
 def key(row: Mapping[str, Any]) -> str:

@@ -121,11 +121,20 @@ def square(cell: Any, where: str) -> bytes | Picture:
     data = file_of(cell, where)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         refuse_deep(image, where)
-        decoded = image.format == "TIFF" or is_turned(image) or _has_long_notes(image)
-        if image.size == (SIDE, SIDE) and not decoded:
+        decode = image.format == "TIFF" or is_turned(image) or _has_long_notes(image)
+        if image.size == (SIDE, SIDE) and not decode:
             return data
         rgb = as_rgb(image, where)
         return np.array(rgb.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def decoded(target: bytes | Picture) -> Picture:
+    """What `square` gave, in RGB."""
+    from PIL import Image
+
+    if isinstance(target, bytes):
+        return np.array(Image.open(io.BytesIO(target)).convert("RGB"))
+    return target
 
 
 def _has_long_notes(image: Any) -> bool:

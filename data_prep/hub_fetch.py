@@ -9,7 +9,6 @@ and nothing else.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from data_prep.hub_copy import HubSplit
 from data_prep.paired import written_aside
 from data_prep.untrusted import inside
 from editar_bench.errors import UserError
+from editar_bench.files import file_sha256
 
 RECORD = "fetched.json"
 _FOLDERS = (".", "data")  # where shards lie in a repository
@@ -97,7 +97,7 @@ class Fetcher:
                 target,
                 self.endpoint,
             )
-        self._record["shards"][name] = _sha256(target)
+        self._record["shards"][name] = file_sha256(target)
         with written_aside(self.original / RECORD) as aside:
             aside.write_text(json.dumps(self._record, indent=1) + "\n", encoding="utf-8")
         return target
@@ -139,7 +139,7 @@ def _is_shard(path: PurePosixPath, source: HubSplit) -> bool:
 
 
 def _is_here(path: Path, sha256: str | None) -> bool:
-    return sha256 is not None and path.is_file() and _sha256(path) == sha256
+    return sha256 is not None and path.is_file() and file_sha256(path) == sha256
 
 
 def _check_space(original: Path, needed: int) -> None:
@@ -215,7 +215,7 @@ def _download(
         local_dir=original,
         endpoint=endpoint,
     )
-    if shard.lfs is not None and _sha256(target) != shard.lfs.sha256:
+    if shard.lfs is not None and file_sha256(target) != shard.lfs.sha256:
         target.unlink()
         raise UserError(
             f"{shard.path} of {source.repository} arrived damaged and was deleted; run "
@@ -239,8 +239,3 @@ def _network(source: HubSplit) -> Iterator[None]:
             f"{source.repository} cannot be fetched ({reason}); `{source.command}` goes on where it "
             "was, and a copy of the repository in the folder `original` of the data set does as well."
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

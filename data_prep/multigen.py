@@ -8,13 +8,9 @@ slice of their own.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from PIL import Image
 
 from data_prep import hub_copy, paired
 from editar_bench.conditions import canny_kornia
@@ -41,16 +37,12 @@ def build_depth(original: Path, folder: Path) -> Path:
 
     The map `control_depth` holds the stored gray values, uint8 (H, W), near is bright.
     """
-    path = paired.split_path(folder, Task.DEPTH, "test")
-    paired.write_rows(depth_rows(original), path, paired.features(("control_depth",)))
-    return path
+    return paired.write_test(folder, Task.DEPTH, depth_rows(original), ("control_depth",))
 
 
 def build_canny(original: Path, folder: Path) -> Path:
     """Write `<folder>/edge/test-….parquet`; conditions are kornia's canny at 512 pixels, as EditAR and ControlNet++."""
-    path = paired.split_path(folder, Task.EDGE, "test")
-    paired.write_rows(canny_rows(original), path, paired.features())
-    return path
+    return paired.write_test(folder, Task.EDGE, canny_rows(original))
 
 
 def build_edges(
@@ -64,17 +56,15 @@ def build_edges(
         edges: of a picture (512, 512, 3), white on black, the same shape.
         name: of the detector, for ids.
     """
-    path = paired.split_path(folder, Task.EDGE, "test")
     rows = (
         common
         | {
             "id": common["id"].replace("edge", name),
-            "condition": edges(_decoded(common["target"])),
+            "condition": edges(hub_copy.decoded(common["target"])),
         }
         for _, _, common in _rows(original, Task.EDGE, CANNY)
     )
-    paired.write_rows(rows, path, paired.features())
-    return path
+    return paired.write_test(folder, Task.EDGE, rows)
 
 
 def depth_rows(original: Path) -> Iterator[dict[str, Any]]:
@@ -88,7 +78,7 @@ def depth_rows(original: Path) -> Iterator[dict[str, Any]]:
 def canny_rows(original: Path) -> Iterator[dict[str, Any]]:
     """One paired row a picture."""
     for _, _, common in _rows(original, Task.EDGE, CANNY):
-        yield common | {"condition": canny_kornia(_decoded(common["target"]))}
+        yield common | {"condition": canny_kornia(hub_copy.decoded(common["target"]))}
 
 
 def _rows(
@@ -115,9 +105,3 @@ def _rows(
             },
         )
         seen.add(content)
-
-
-def _decoded(target: bytes | Picture) -> Picture:
-    if isinstance(target, bytes):
-        return np.array(Image.open(io.BytesIO(target)).convert("RGB"))
-    return target

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.pool import in_order
-from data_prep.untrusted import rgb_picture
+from data_prep.untrusted import SUFFIXES, rgb_picture
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
 IDS = ("id", "img_id", "image_id", "image_path", "hash")  # columns that name a picture
 NO_PHOTOS = ("mask", "control", "seg", "depth", "condition")  # in names of columns that hold maps
 NEAR = 6  # of 64 bits: two unrelated pictures are as near once in 10^11 pairs

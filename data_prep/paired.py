@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.row_groups import RowGroups
+from editar_bench import files
 from editar_bench.errors import UserError
 from editar_bench.types import Example, Picture, Task
 
@@ -57,24 +57,20 @@ def features(maps: Sequence[str] = (), arrays: Mapping[str, Any] | None = None) 
 
 @contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """A name to write to, moved to `path` when all went well: readers never meet half a file.
+    """`files.written_aside` for data sets: makes the folder, and says in one sentence why it cannot write.
 
     Raises:
         UserError: the disk is full or may not be written to.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        os.replace(aside, path)
+        with files.written_aside(path) as aside:
+            yield aside
     except OSError as error:
         raise UserError(
             f"Cannot write {path} ({error.strerror or error}); free some space or choose another "
             "data folder and run again."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], path: Path, columns: Features) -> int:
@@ -95,13 +91,22 @@ def write_rows(rows: Iterable[Mapping[str, Any]], path: Path, columns: Features)
     return count
 
 
-def concatenate(files: Sequence[Path], path: Path) -> None:
+def write_test(
+    folder: Path, task: Task, rows: Iterable[Mapping[str, Any]], maps: Sequence[str] = ()
+) -> Path:
+    """Write the test split of a task, as `write_rows`; `maps` are those of `features`. Returns the file."""
+    path = split_path(folder, task, "test")
+    write_rows(rows, path, features(maps))
+    return path
+
+
+def concatenate(parts: Sequence[Path], path: Path) -> None:
     """Join files that `write_rows` wrote with the same columns, a row group in memory at a time."""
     import pyarrow.parquet
 
-    schema = pyarrow.parquet.read_schema(files[0])
+    schema = pyarrow.parquet.read_schema(parts[0])
     with written_aside(path) as aside, pyarrow.parquet.ParquetWriter(aside, schema) as joined:
-        for file in map(pyarrow.parquet.ParquetFile, files):
+        for file in map(pyarrow.parquet.ParquetFile, parts):
             for group in range(file.num_row_groups):
                 joined.write_table(file.read_row_group(group))
 

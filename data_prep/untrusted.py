@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # MultiGen has a few TIFFs among its PNGs
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})  # of their files
 MAX_PIXELS = 64_000_000  # a decoded picture of 192 MB
 
 

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
 from editar_bench.errors import UserError
+from editar_bench.files import file_sha256, written_aside
 from editar_bench.parts import disk_errors
 
 INDEX: Final = "bundle.json"
@@ -35,25 +36,18 @@ def write_bundle(path: Path, suite: str, places: Places) -> int:
         UserError: the file cannot be written, or a file of the places changes meanwhile.
     """
     files = {name: file for name, file in _files(places)}
-    sums = {name: _file_sum(file) for name, file in files.items()}
+    sums = {name: file_sha256(file) for name, file in files.items()}
     index = json.dumps({"suite": suite, "sha256": sums}, indent=1).encode()
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with tarfile.open(aside, "w") as tar:
-                _add(tar, INDEX, io.BytesIO(index), len(index))
-                for name, file in files.items():
-                    with file.open("rb") as content:
-                        total = _Summed(content)
-                        _add(tar, name, total, file.stat().st_size)
-                    if total.hexdigest() != sums[name]:
-                        raise UserError(
-                            f"{file} changed while the bundle was written; run it again."
-                        )
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with written_aside(path) as aside, tarfile.open(aside, "w") as tar:
+            _add(tar, INDEX, io.BytesIO(index), len(index))
+            for name, file in files.items():
+                with file.open("rb") as content:
+                    total = _Summed(content)
+                    _add(tar, name, total, file.stat().st_size)
+                if total.hexdigest() != sums[name]:
+                    raise UserError(f"{file} changed while the bundle was written; run it again.")
     return len(files)
 
 
@@ -191,7 +185,7 @@ def _check_no_file_is_a_folder(path: Path, targets: Mapping[str, Path]) -> None:
 def _is_there(target: Path, total: str) -> bool:
     if not target.exists():
         return False
-    if not target.is_file() or _file_sum(target) != total:
+    if not target.is_file() or file_sha256(target) != total:
         raise UserError(
             f"{target} is already there and differs from the bundle's; move it away and give the "
             "same command again."
@@ -233,8 +227,3 @@ class _Summed:
     def hexdigest(self) -> str:
         """Of what was read so far."""
         return self._digest.hexdigest()
-
-
-def _file_sum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

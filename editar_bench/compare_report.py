@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from editar_bench.compare import LEVEL, Compared
-from editar_bench.tables import DASH, WIDTH, arrow, interval, number
+from editar_bench.tables import DASH, WIDTH, arrow, number, ratio
 
 HEADER = ("metric", "A", "B", "A - B", "effect", "A / = / B", "p", "p Holm", "better")
 
@@ -42,18 +42,29 @@ def columns(row: Compared) -> dict[str, Any]:
     }
 
 
-def _cells(row: Compared, between: str = " ") -> tuple[str, ...]:
-    result = row.paired
-    spread = interval(result.difference.low, result.difference.high)
+def cells(
+    row: Compared, between: str = " ", shown: Callable[[float | None], str] = number
+) -> tuple[str, ...]:
+    """A line under `HEADER` for people.
+
+    Args:
+        row: what was compared.
+        between: stands between a difference and its interval.
+        shown: how means and differences are written; shares are written the same everywhere.
+    """
+    result, difference = row.paired, row.paired.difference
+    spread = ""
+    if difference.low is not None and difference.high is not None:
+        spread = f"[{shown(difference.low)}, {shown(difference.high)}]"
     wins = DASH
     if result.equal is not None:
         wins = f"{row.a_better} / {result.equal} / {row.b_better}"
     return (
         f"{row.metric} {arrow(row.higher_is_better)}",
-        number(result.a),
-        number(result.b),
-        between.join(filter(None, (number(result.difference.value), spread))),
-        DASH if result.effect is None else f"{result.effect + 0.0:.2f}",
+        shown(result.a),
+        shown(result.b),
+        between.join(filter(None, (shown(difference.value), spread))),
+        ratio(result.effect),
         wins,
         _share(result.p),
         _share(row.p_holm),
@@ -62,7 +73,7 @@ def _cells(row: Compared, between: str = " ") -> tuple[str, ...]:
 
 
 def _share(p: float | None) -> str:
-    return DASH if p is None else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+    return DASH if p is None else f"{p:.4f}"
 
 
 def _title(a: str, b: str, rows: Sequence[Compared]) -> str:
@@ -118,7 +129,7 @@ def as_table(a: str, b: str, rows: Sequence[Compared]) -> str:
                     escape(name), justify="left" if i == 0 else "right", overflow="fold"
                 )
             for row in of_task:
-                table.add_row(*map(escape, _cells(row, "\n")))
+                table.add_row(*map(escape, cells(row, "\n")))
             console.print(table)
         for note in _notes(rows):
             console.print(note, markup=False)
@@ -130,8 +141,8 @@ def markdown(a: str, b: str, rows: Sequence[Compared]) -> str:
     lines: list[str] = []
     for of_task in _tasks(rows):
         lines += [f"## {_title(a, b, of_task)}", ""]
-        cells = [HEADER, ("---", *["---:"] * (len(HEADER) - 1)), *(_cells(row) for row in of_task)]
-        lines += [f"| {' | '.join(line)} |" for line in cells]
+        table = [HEADER, ("---", *["---:"] * (len(HEADER) - 1)), *map(cells, of_task)]
+        lines += [f"| {' | '.join(line)} |" for line in table]
         lines += ["", "Protocols: " + ", ".join(row.protocol for row in of_task), ""]
     return "\n".join([*lines, *_notes(rows), ""])
 

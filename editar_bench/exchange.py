@@ -8,10 +8,8 @@ part that names them, so that a part that can be listed is whole.
 from __future__ import annotations
 
 import io
-import os
 import re
 import tempfile
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from editar_bench.errors import UserError
+from editar_bench.files import written_aside
 from editar_bench.parts import PARTS, disk_errors
 from editar_bench.pictures import PICTURES, decode_picture, picture_path, read_picture
 from editar_bench.types import Picture
@@ -162,11 +161,7 @@ def _pictures(part: bytes) -> list[str]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with written_aside(path) as aside:
             aside.write_bytes(content)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)

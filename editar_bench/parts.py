@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.errors import UserError
+from editar_bench.files import written_aside
 from editar_bench.schema import TABLE, Table
 
 if TYPE_CHECKING:
@@ -115,14 +116,10 @@ def write_part(out: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> Path
     content = pa.Table.from_pylist(list(by_key.values()), schema=_arrow_schema(spec))
     folder = out / PARTS / table
     name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.parquet"
-    aside = folder / f".{name}.tmp"
     with disk_errors(folder / name):
         folder.mkdir(parents=True, exist_ok=True)
-        try:
+        with written_aside(folder / name) as aside:
             pq.write_table(content, aside, compression="zstd")
-            os.replace(aside, folder / name)
-        finally:
-            aside.unlink(missing_ok=True)
     return folder / name
 
 

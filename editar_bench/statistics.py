@@ -16,7 +16,7 @@ Bootstrap and Other Resampling Plans (1982), chapter 6 (influence, infinitesimal
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -62,6 +62,12 @@ def mean_interval(
     means_R = _resampled_means(per_sample_N[:, None], resamples, seed)[:, 0]
     low, high = _percentiles(means_R, level)
     return Estimate(value=value, low=low, high=high, n=n, values=per_sample_N)
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are there; None where there are none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def set_interval(

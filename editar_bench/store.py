@@ -32,6 +32,7 @@ from editar_bench import migrations, parts, schema
 from editar_bench.contracts import MetricInfo
 from editar_bench.errors import UserError
 from editar_bench.exchange import HERE, Exchange
+from editar_bench.files import written_aside
 from editar_bench.locking import WORKING, open_working, remove_leftovers, take_lock
 from editar_bench.parts import disk_errors, model_key, model_label, output_id, write_part
 from editar_bench.published import reported_at
@@ -176,15 +177,13 @@ class Store:
         with database_errors(self.out / PUBLISHED):
             self._connection.execute("CHECKPOINT")
         self._connection.close()
-        aside = self.out / f".{PUBLISHED}.{uuid.uuid4().hex[:8]}"
         try:
-            with disk_errors(self.out / PUBLISHED):
+            published = self.out / PUBLISHED
+            with disk_errors(published), written_aside(published) as aside:
                 shutil.copyfile(self.out / WORKING, aside)
                 with aside.open("rb+") as file:
                     os.fsync(file.fileno())
-                os.replace(aside, self.out / PUBLISHED)
         finally:
-            aside.unlink(missing_ok=True)
             self._connection = open_working(self.out)
 
     def known_outputs(

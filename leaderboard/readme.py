@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from editar_bench.compare import Compared, compare, one_family
+from editar_bench.statistics import mean_of_known
 from editar_bench.store import Reader, UserError
 from leaderboard import comparison, queries
 
@@ -134,7 +135,7 @@ def floors(table: Table) -> list[str]:
         (
             "codec round trip, PSNR on objects (dB)",
             24.0,
-            _mean(table.value(task, "codec", "psnr_objects") for task in control),
+            mean_of_known(table.value(task, "codec", "psnr_objects") for task in control),
         ),
         (
             "codec round trip, mIoU as a part of `oracle`",
@@ -144,7 +145,7 @@ def floors(table: Table) -> list[str]:
         (
             "codec round trip, object color accuracy as a part of `oracle`",
             0.90,
-            _mean(share(task, "color_accuracy", "codec", "oracle") for task in control),
+            mean_of_known(share(task, "color_accuracy", "codec", "oracle") for task in control),
         ),
         (f"depth RMSE, gap closed by `{MODEL}`", 0.70, gap("depth")),
         ("segmentation mIoU, gap closed", 0.70, gap("segmentation")),
@@ -241,7 +242,7 @@ def compared(table: Table, found: Iterable[comparison.Cost]) -> list[str]:
     lines = [divided.sentence, "", *_head(heads)]
     for cost in (*divided.compared, *divided.apart):
         gaps = [table.value(t, cost.model, m[0], "gap_closed") for t, m in COLUMNS.items()]
-        seconds = _mean(table.value(t, cost.model, comparison.SECONDS) for t in COLUMNS)
+        seconds = mean_of_known(table.value(t, cost.model, comparison.SECONDS) for t in COLUMNS)
         cells = [
             f"`{cost.model}`" + ("" if cost in divided.compared else " (apart)"),
             f"{cost.parameters / 1e6:.2f} M",
@@ -287,11 +288,6 @@ def replace(text: str, made: str) -> str:
             f"The file has no lines '{BEGIN}' and '{END}'; put them where the tables belong."
         )
     return f"{before}{BEGIN}\n\n{made}\n{END}{after}"
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _line(cells: Sequence[str]) -> str:

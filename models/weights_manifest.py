@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from editar_bench.errors import MissingWeights, UserError
+from editar_bench.files import file_sha256, written_aside
 
 WEIGHTS = Path(__file__).parent / "weights"
 ABLATIONS = Path(__file__).parent / "ablations"  # made by `train ablations`, not shipped
@@ -32,10 +32,9 @@ _MEND = "fetch the repository's files again or run `editar-bench train all`"
 
 def write_manifest(root: Path = WEIGHTS) -> None:
     """Write the checksums of all weights, configurations and tokenizers under `root`."""
-    sums = {path.relative_to(root).as_posix(): _sha256(path) for path in _files(root)}
-    partial = root / f".{MANIFEST}.{os.getpid()}"
-    partial.write_text(json.dumps(sums, indent=1) + "\n")
-    os.replace(partial, root / MANIFEST)
+    sums = {path.relative_to(root).as_posix(): file_sha256(path) for path in _files(root)}
+    with written_aside(root / MANIFEST) as aside:
+        aside.write_text(json.dumps(sums, indent=1) + "\n")
 
 
 def checked(root: Path, names: Sequence[str]) -> dict[str, str]:
@@ -55,7 +54,7 @@ def checked(root: Path, names: Sequence[str]) -> dict[str, str]:
         for path, total in inside.items():
             if not (root / path).is_file():
                 raise MissingWeights(f"The weights file {root / path} is missing; {_MEND}.")
-            if _sha256(root / path) != total:
+            if file_sha256(root / path) != total:
                 raise UserError(
                     f"The weights file {root / path} is damaged (its checksum is not the one in "
                     f"{MANIFEST}); {_MEND}."
@@ -143,7 +142,3 @@ def _files(root: Path) -> Iterator[Path]:
         record = path.name == MANIFEST or path.name.endswith(_RECORDS)
         if path.is_file() and not hidden and not record:
             yield path
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -15,21 +15,33 @@ ROOMS = ("editar_bench", "models", "tasks", "data_prep", "leaderboard", "tests")
 ALLOWED = {
     "editar_bench": (),
     "tasks": ("editar_bench", "data_prep"),
-    "models": ("editar_bench.types", "editar_bench.contracts", "editar_bench.errors"),
+    "models": (
+        "editar_bench.types",
+        "editar_bench.contracts",
+        "editar_bench.errors",
+        "editar_bench.files",
+    ),
     "models.training": (
         "models",
         "data_prep",
         "editar_bench.types",
         "editar_bench.contracts",
         "editar_bench.errors",
+        "editar_bench.files",
         "editar_bench.conditions",
         "editar_bench.evaluators",
     ),
-    "data_prep": ("editar_bench.types", "editar_bench.conditions", "editar_bench.errors"),
+    "data_prep": (
+        "editar_bench.types",
+        "editar_bench.conditions",
+        "editar_bench.errors",
+        "editar_bench.files",
+    ),
     "leaderboard": (
         "editar_bench.store",
         "editar_bench.statistics",
         "editar_bench.compare",
+        "editar_bench.compare_report",
         "editar_bench.errors",
     ),
 }

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.untrusted import SUFFIXES
 from editar_bench.errors import UserError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
 TABLES = ("metadata.jsonl", "metadata.csv")
 _TEXTS = ("text", "caption")  # columns of a table, in this order
 _LONGEST = 64 * 1024  # bytes of a caption file

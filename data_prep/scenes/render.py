@@ -8,7 +8,6 @@ Legend: B scenes, O object slots, H rows, W columns, S rays a pixel, K entries o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -17,29 +16,11 @@ import torch
 from torch import Tensor
 
 from data_prep.scenes import shading
-from data_prep.scenes.description import (
-    CELL_SPACING,
-    COLORS,
-    GROUNDS,
-    MATERIALS,
-    MAX_OBJECTS,
-    PATTERNS,
-    ROTATION_STEPS,
-    SHAPES,
-    SIZES,
-    SKIES,
-    STYLES,
-    Scene,
-    SceneObject,
-)
+from data_prep.scenes.camera import SAMPLES, Rays, camera_rays
+from data_prep.scenes.description import Scene
 from data_prep.scenes.geometry import bounding_radii, intersect
+from data_prep.scenes.packing import Packed, pack
 
-SAMPLES = ((0.0, 0.0), (-0.375, -0.125), (0.125, -0.375), (0.375, 0.125), (-0.125, 0.375))
-"""Ray offsets in a pixel: the center ray gives the maps, the four others (a rotated grid) the color."""
-FRONT_HALF_WIDTH = (
-    1.95  # meters of the front row on either side that just fit into the picture's width
-)
-LOOK_AT_HEIGHT = 1.0  # meters above the grid's center: leaves room for some sky
 _SHADOW_REACH = 8.0  # meters from the grid center beyond which nothing casts shadow
 # On a CPU few enough to stay in its cache, and many enough that starting the operations costs little.
 _RAYS_AT_A_TIME = {"cpu": 2**19, "cuda": 2**24}
@@ -62,25 +43,6 @@ class Rendering:
     normal: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    shape_BO: Tensor  # -1 = empty slot
-    color_BO: Tensor
-    material_BO: Tensor
-    pattern_BO: Tensor
-    center_BO3: Tensor
-    half_BO: Tensor
-    angle_BO: Tensor
-    ground_B: Tensor
-    sky_B: Tensor
-    style_B: Tensor
-    azimuth_B: Tensor
-    height_B: Tensor
-    focal_B: Tensor
-    sun_B3: Tensor
-    strength_B: Tensor
-
-
 def render(
     scenes: Sequence[Scene],
     size: int,
@@ -95,7 +57,7 @@ def render(
     chunk = max(1, min(most, -(-len(scenes) // threads)))
 
     def part(start: int) -> Rendering:
-        return _render_chunk(_pack(scenes[start : start + chunk], dtype, device), size)
+        return _render_chunk(pack(scenes[start : start + chunk], dtype, device), size)
 
     parts = _in_parallel(part, range(0, len(scenes), chunk), threads)
     return Rendering(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Rendering)))
@@ -114,124 +76,7 @@ def _in_parallel(
         torch.set_num_threads(threads)  # what a worker sets is what every later thread begins with
 
 
-def object_center(item: SceneObject) -> tuple[float, float]:
-    """Where an object stands in the viewer's frame, meters."""
-    return (
-        (item.column - 1) * CELL_SPACING + item.jitter[0],
-        (item.row - 1) * CELL_SPACING + item.jitter[1],
-    )
-
-
-def _pack(scenes: Sequence[Scene], dtype: torch.dtype, device: torch.device | str) -> _Packed:
-    colors = list(COLORS)
-    rows: list[list[list[float]]] = []
-    codes: list[list[list[int]]] = []
-    for scene in scenes:
-        items = scene.objects
-        blanks = MAX_OBJECTS - len(items)
-        codes.append(
-            [
-                [
-                    SHAPES.index(o.shape),
-                    colors.index(o.color),
-                    MATERIALS.index(o.material),
-                    PATTERNS.index(o.pattern),
-                ]
-                for o in items
-            ]
-            + [[-1, 0, 0, 0]] * blanks
-        )
-        turn = 2 * math.pi / ROTATION_STEPS
-        rows.append(
-            [[*object_center(o), SIZES[o.size], o.rotation * turn] for o in items]
-            + [[0.0, 0.0, 1.0, 0.0]] * blanks
-        )
-    code_BO4 = torch.tensor(codes, device=device)
-    real_BO4 = torch.tensor(rows, dtype=dtype, device=device)
-    center_BO3 = torch.cat([real_BO4[..., :2], torch.zeros_like(real_BO4[..., :1])], -1)
-
-    def floats(values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=dtype, device=device)
-
-    def integers(values: list[int]) -> Tensor:
-        return torch.tensor(values, device=device)
-
-    # The light is fixed to the world, which appears turned by the camera's azimuth.
-    bearing_B = floats([s.light.azimuth + s.camera.azimuth for s in scenes])
-    elevation_B = floats([s.light.elevation for s in scenes])
-    sun_B3 = torch.stack(
-        [
-            elevation_B.cos() * bearing_B.cos(),
-            elevation_B.cos() * bearing_B.sin(),
-            elevation_B.sin(),
-        ],
-        -1,
-    )
-    return _Packed(
-        code_BO4[..., 0],
-        code_BO4[..., 1],
-        code_BO4[..., 2],
-        code_BO4[..., 3],
-        center_BO3,
-        real_BO4[..., 2],
-        real_BO4[..., 3],
-        integers([GROUNDS.index(s.ground) for s in scenes]),
-        integers([SKIES.index(s.sky) for s in scenes]),
-        integers([STYLES.index(s.style) for s in scenes]),
-        floats([s.camera.azimuth for s in scenes]),
-        floats([s.camera.height for s in scenes]),
-        floats([s.camera.focal for s in scenes]),
-        sun_B3,
-        floats([s.light.strength for s in scenes]),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Rays:
-    """Eye (B, 3) and ray directions: x_BWS by column, y_BHS and z_BHS by row.
-
-    Their component along the optical axis is 1, so that ray parameters are depths.
-    """
-
-    eye_B3: Tensor
-    x_BWS: Tensor
-    y_BHS: Tensor
-    z_BHS: Tensor
-
-    def through(self, b_K: Tensor, p_K: Tensor) -> Tensor:
-        """Directions (K, S, 3) of the rays of pixels p (row-major) of scenes b."""
-        n_scenes, size, n_samples = self.x_BWS.shape
-        row_K, column_K = b_K * size + p_K // size, b_K * size + p_K % size
-        flat = (n_scenes * size, n_samples)
-        x_KS = self.x_BWS.reshape(flat)[column_K]
-        y_KS, z_KS = self.y_BHS.reshape(flat)[row_K], self.z_BHS.reshape(flat)[row_K]
-        return torch.stack([x_KS, y_KS, z_KS], -1)
-
-    def colored(self, rows: slice = slice(None)) -> _Rays:
-        """The four rays a pixel that make its color, of some rows only."""
-        return _Rays(
-            self.eye_B3, self.x_BWS[..., 1:], self.y_BHS[:, rows, 1:], self.z_BHS[:, rows, 1:]
-        )
-
-
-def _camera_rays(packed: _Packed, size: int) -> _Rays:
-    focal_B, height_B = packed.focal_B, packed.height_B
-    distance_B = CELL_SPACING + FRONT_HALF_WIDTH * focal_B / 0.5
-    drop_B = height_B - LOOK_AT_HEIGHT
-    norm_B = (distance_B.square() + drop_B.square()).sqrt()
-    forward_y_B, forward_z_B = distance_B / norm_B, -drop_B / norm_B
-    offsets_S2 = focal_B.new_tensor(SAMPLES)
-    index_P = torch.arange(size, device=focal_B.device, dtype=focal_B.dtype)[:, None] + 0.5
-    u_BWS = ((index_P + offsets_S2[:, 0]) / size - 0.5) / focal_B[:, None, None]
-    v_BHS = (0.5 - (index_P + offsets_S2[:, 1]) / size) / focal_B[:, None, None]
-    # Up is forward turned by a right angle in the y-z plane.
-    y_BHS = forward_y_B[:, None, None] - v_BHS * forward_z_B[:, None, None]
-    z_BHS = forward_z_B[:, None, None] + v_BHS * forward_y_B[:, None, None]
-    eye_B3 = torch.stack([torch.zeros_like(focal_B), -distance_B, height_B], -1)
-    return _Rays(eye_B3, u_BWS, y_BHS, z_BHS)
-
-
-def _bounding(packed: _Packed) -> tuple[Tensor, Tensor]:
+def _bounding(packed: Packed) -> tuple[Tensor, Tensor]:
     """Centers (B, O, 3) and radii (B, O) of the spheres that hold the objects."""
     lift_BO1 = 0.9 * packed.half_BO[..., None]
     center_BO3 = torch.cat([packed.center_BO3[..., :2], lift_BO1], -1)
@@ -245,7 +90,7 @@ def _turn(angle_K: Tensor, vector_KS3: Tensor) -> Tensor:
     return torch.stack([cos_K * x_KS - sin_K * y_KS, sin_K * x_KS + cos_K * y_KS, z_KS], -1)
 
 
-def _to_object(packed: _Packed, b_K: Tensor, o_K: Tensor, vector_KS3: Tensor) -> Tensor:
+def _to_object(packed: Packed, b_K: Tensor, o_K: Tensor, vector_KS3: Tensor) -> Tensor:
     """Turn and scale world vectors into the object's frame."""
     turned_KS3 = _turn(-packed.angle_BO[b_K, o_K], vector_KS3)
     return turned_KS3 / packed.half_BO[b_K, o_K][:, None, None]
@@ -274,7 +119,7 @@ class _Hits:
         return _Hits(*(getattr(self, f.name)[k] for f in fields(self)))
 
 
-def _candidates(packed: _Packed, rays: _Rays) -> tuple[Tensor, Tensor, Tensor]:
+def _candidates(packed: Packed, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
     """Scene, object and pixel of every pixel that may show an object."""
     center_BO3, radius_BO = _bounding(packed)
     size = rays.x_BWS.shape[1]
@@ -293,7 +138,7 @@ def _candidates(packed: _Packed, rays: _Rays) -> tuple[Tensor, Tensor, Tensor]:
     return b_K, o_K, row_K * size + column_K
 
 
-def _trace(packed: _Packed, rays: _Rays, ground_BHS: Tensor) -> _Hits:
+def _trace(packed: Packed, rays: Rays, ground_BHS: Tensor) -> _Hits:
     """First hits of all rays with objects in front of the ground."""
     b_K, o_K, p_K = _candidates(packed, rays)
     n_scenes, size, n_samples = rays.x_BWS.shape
@@ -316,7 +161,7 @@ def _trace(packed: _Packed, rays: _Rays, ground_BHS: Tensor) -> _Hits:
     return _Hits(b_K[k], o_K[k], p_K[k], s_K, depth_K, local_K3, ray_KS3[k, s_K], normal_K3)
 
 
-def _blocked(packed: _Packed, b_K: Tensor, o_K: Tensor, point_KS3: Tensor) -> Tensor:
+def _blocked(packed: Packed, b_K: Tensor, o_K: Tensor, point_KS3: Tensor) -> Tensor:
     """Whether object o stands between each point and the sun; (K, S) bool."""
     from_center_KS3 = point_KS3 - packed.center_BO3[b_K, o_K][:, None]
     origin_KS3 = _to_object(packed, b_K, o_K, from_center_KS3)
@@ -326,7 +171,7 @@ def _blocked(packed: _Packed, b_K: Tensor, o_K: Tensor, point_KS3: Tensor) -> Te
 
 
 def _passes(
-    packed: _Packed, b_N: Tensor, point_N3: Tensor, slack_N: Tensor
+    packed: Packed, b_N: Tensor, point_N3: Tensor, slack_N: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Pairs (point, object) where the line from the point to the sun passes the object's sphere, grown by the slack.
 
@@ -350,7 +195,7 @@ def _passes(
     return n, o
 
 
-def _object_light(packed: _Packed, hits: _Hits, point_K3: Tensor) -> Tensor:
+def _object_light(packed: Packed, hits: _Hits, point_K3: Tensor) -> Tensor:
     """1 where the sun reaches a hit point, 0 in the shadow of an object, its own included; (K,)."""
     # Start a little off the surface, so that it does not shadow itself by rounding.
     start_K3 = point_K3 + 2e-3 * hits.normal_K3
@@ -361,7 +206,7 @@ def _object_light(packed: _Packed, hits: _Hits, point_K3: Tensor) -> Tensor:
     return lit_K
 
 
-def _ground_light(packed: _Packed, rays: _Rays, ground_BHS: Tensor) -> Tensor:
+def _ground_light(packed: Packed, rays: Rays, ground_BHS: Tensor) -> Tensor:
     """1 where the sun reaches the ground, 0 in shadow; (B, H, W, 4), for the colored rays.
 
     Pixels are sifted by their center ray first.
@@ -390,7 +235,7 @@ def _ground_light(packed: _Packed, rays: _Rays, ground_BHS: Tensor) -> Tensor:
     return lit.view(n_scenes, size, size, n_samples)
 
 
-def _light(packed: _Packed, b_K: Tensor, normal_K3: Tensor) -> tuple[Tensor, Tensor]:
+def _light(packed: Packed, b_K: Tensor, normal_K3: Tensor) -> tuple[Tensor, Tensor]:
     """Incoming diffuse light, (K, 3) each: the sky's part, and the sun's part where it is not blocked."""
     horizon, _, sun, ambient = shading.sky_tables(normal_K3)
     sky_K = packed.sky_B[b_K]
@@ -401,7 +246,7 @@ def _light(packed: _Packed, b_K: Tensor, normal_K3: Tensor) -> tuple[Tensor, Ten
     return from_sky_K[:, None] * tint_K3, direct_K[:, None] * sun[sky_K]
 
 
-def _ground(packed: _Packed, rays: _Rays, ground_BHS: Tensor, lit_BHWS: Tensor) -> Tensor:
+def _ground(packed: Packed, rays: Rays, ground_BHS: Tensor, lit_BHWS: Tensor) -> Tensor:
     """Color of the ground along rays, (B, 3, H, W, S); rays above the horizon see it at the far end."""
     depth_BHS = ground_BHS.clamp_max(_MAX_DEPTH)
     x_BHWS = depth_BHS[:, :, None] * rays.x_BWS[:, None]
@@ -424,7 +269,7 @@ def _ground(packed: _Packed, rays: _Rays, ground_BHS: Tensor, lit_BHWS: Tensor) 
     return (albedo * light).lerp_(horizon, haze.to(albedo.dtype).expand_as(albedo))
 
 
-def _object_color(packed: _Packed, hits: _Hits, lit_K: Tensor) -> Tensor:
+def _object_color(packed: Packed, hits: _Hits, lit_K: Tensor) -> Tensor:
     b_K, o_K = hits.b_K, hits.o_K
     view_K3 = hits.ray_K3 / hits.ray_K3.norm(dim=-1, keepdim=True)
     color_K, pattern_K = packed.color_BO[b_K, o_K], packed.pattern_BO[b_K, o_K]
@@ -445,7 +290,7 @@ def _object_color(packed: _Packed, hits: _Hits, lit_K: Tensor) -> Tensor:
     )
 
 
-def _sky(packed: _Packed, rays: _Rays) -> Tensor:
+def _sky(packed: Packed, rays: Rays) -> Tensor:
     """Color of the sky along rays, (B, 3, H, W, S)."""
     ray_BHWS3 = torch.stack(
         torch.broadcast_tensors(
@@ -457,7 +302,7 @@ def _sky(packed: _Packed, rays: _Rays) -> Tensor:
     return shading.sky_color(unit_BHWS3, packed.sky_B, packed.azimuth_B).movedim(-1, 1)
 
 
-def _background(packed: _Packed, rays: _Rays, ground_BHS: Tensor) -> Tensor:
+def _background(packed: Packed, rays: Rays, ground_BHS: Tensor) -> Tensor:
     """Color of sky and ground along the colored rays, (B, 3, H, W, 4).
 
     The camera does not roll, so the horizon runs along the rows: the sky is computed for the rows down to the lowest
@@ -476,8 +321,8 @@ def _background(packed: _Packed, rays: _Rays, ground_BHS: Tensor) -> Tensor:
     return torch.cat([sky[:, :, :first], seam, ground[:, :, last - first :]], 2)
 
 
-def _render_chunk(packed: _Packed, size: int) -> Rendering:
-    rays = _camera_rays(packed, size)
+def _render_chunk(packed: Packed, size: int) -> Rendering:
+    rays = camera_rays(packed, size)
     falls_BHS = rays.z_BHS < -1e-6
     fall_BHS = torch.where(falls_BHS, -rays.z_BHS, torch.ones_like(rays.z_BHS))
     ground_BHS = torch.where(falls_BHS, rays.eye_B3[:, 2, None, None] / fall_BHS, torch.inf)
@@ -494,7 +339,7 @@ def _render_chunk(packed: _Packed, size: int) -> Rendering:
     return Rendering(rgb, *_maps(packed, hits.only(hits.s_K == 0), ground_BHS[..., 0], size))
 
 
-def _maps(packed: _Packed, hits: _Hits, ground_BH: Tensor, size: int) -> tuple[Tensor, ...]:
+def _maps(packed: Packed, hits: _Hits, ground_BH: Tensor, size: int) -> tuple[Tensor, ...]:
     """Depth, label, color, material and normal of the center rays."""
     depth = ground_BH[..., None].expand(-1, -1, size).flatten(1).clone()
     label = depth.isfinite().to(torch.uint8)

@@ -24,6 +24,7 @@ from data_prep.training import seed_edit
 from data_prep.training.pairs import Row
 from data_prep.training.sets import SETS, TrainingSet
 from editar_bench.errors import UserError
+from editar_bench.files import file_sha256
 
 RECORD = "prepared.json"
 _FORM = 1  # of the rows; another one makes every shard anew
@@ -107,8 +108,7 @@ def _read_record(place: Path, kind: TrainingSet) -> dict[str, Any]:
 def _is_whole(place: Path, done: Done | None, file: str) -> bool:
     if done is None or done["file"] != file or not (place / file).is_file():
         return False
-    with (place / file).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() == str(done["sha256"])
+    return file_sha256(place / file) == str(done["sha256"])
 
 
 # --- where rows come from ---
@@ -178,11 +178,9 @@ def _write(name: str, kind: TrainingSet, shard: _Shard, index: int, path: Path) 
         if not count and writer.skipped:
             path.unlink()
             raise UserError(f"No row of {shard.name} can be used; the first: {writer.reason}")
-    with path.open("rb") as stream:
-        total = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
         "file": path.name,
-        "sha256": total,
+        "sha256": file_sha256(path),
         "rows": count,
         "skipped": writer.skipped,
         "reason": writer.reason,

@@ -85,7 +85,7 @@ def _canny(row: Row, where: str, folder: Path | None) -> Cells:
     target = hub_copy.square(row["image"], where)
     return {
         "prompt": caption,
-        "condition": canny_kornia(decoded(target)),
+        "condition": canny_kornia(hub_copy.decoded(target)),
         "target": target,
         "target_caption": caption,
     }
@@ -161,13 +161,6 @@ def stored(cell: Any, where: str) -> bytes | Picture:
         refuse_deep(image, where)
         kept = image.format != "TIFF" and not is_turned(image)
         return data if kept else np.array(as_rgb(image, where))
-
-
-def decoded(target: bytes | Picture) -> Picture:
-    """A picture that `stored` or `square` gave, in RGB."""
-    if isinstance(target, bytes):
-        return np.array(Image.open(io.BytesIO(target)).convert("RGB"))
-    return target
 
 
 def named(folder: Path, name: Any, where: str) -> bytes | Picture:

@@ -28,19 +28,12 @@ def write_text(file: Path, text: str) -> None:
     Raises:
         UserError: it cannot be written.
     """
+    from editar_bench.files import written_aside
     from editar_bench.parts import disk_errors
 
     with disk_errors(file):
         if file.is_symlink() or (file.exists() and not file.is_file()):
             file.write_text(text, encoding="utf-8", newline="")  # /dev/stdout must not be replaced
         else:
-            _replace(file, text)
-
-
-def _replace(file: Path, text: str) -> None:
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, encoding="utf-8", newline="")
-        os.replace(aside, file)
-    finally:
-        aside.unlink(missing_ok=True)
+            with written_aside(file) as aside:
+                aside.write_text(text, encoding="utf-8", newline="")

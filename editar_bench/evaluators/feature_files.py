@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from editar_bench.files import written_aside
+
 Features = dict[str, NDArray[Any]]  # of one item, by name
 LIMIT = (
     16 * 2**30
@@ -68,11 +70,10 @@ class FeatureFiles:
         if not self._has_room(len(data)):
             return
         path = self._path(content, extractor)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(data)
-            os.replace(aside, path)
+            with written_aside(path) as aside:
+                aside.write_bytes(data)
         except OSError as error:
             self._free = 0
             _log.warning(
@@ -80,8 +81,6 @@ class FeatureFiles:
                 self.folder,
                 error.strerror or error,
             )
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
 
     def _path(self, content: str, extractor: str) -> Path:
         return self.folder / extractor / content[:2] / f"{content}.features"

@@ -10,10 +10,13 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from editar_bench.evaluators.feature_files import FeatureFiles, Features
 from editar_bench.pictures import picture_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Item = TypeVar("Item")
 MEMORY_LIMIT = 512 * 2**20  # bytes of arrays kept in memory
@@ -81,6 +84,13 @@ class FeatureStore:
         while self._bytes > self.limit and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= _size(dropped)
+
+
+def per_item(batch: dict[str, Tensor]) -> list[Features]:
+    """Tensors with a batch axis to one record of arrays per item."""
+    arrays = {name: tensor.cpu().numpy() for name, tensor in batch.items()}
+    count = len(next(iter(arrays.values())))
+    return [{name: array[i].copy() for name, array in arrays.items()} for i in range(count)]
 
 
 def content_hash(item: Any) -> str:

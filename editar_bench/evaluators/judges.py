@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 
 from editar_bench.evaluators import weights
 from editar_bench.evaluators.feature_files import Features
-from editar_bench.evaluators.features import FeatureStore
+from editar_bench.evaluators.features import FeatureStore, per_item
 from editar_bench.evaluators.precision import exact_float32
 from editar_bench.types import Picture
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from editar_bench.evaluators.clip import SceneCLIP
     from editar_bench.evaluators.depth import DepthEstimator
     from editar_bench.evaluators.segmenter import Segmenter
@@ -116,7 +114,7 @@ class Judges:
             **{k: getattr(out, k).argmax(1).byte() for k in ("label", "color", "material")},
             "embedding": trunk.eighth.mean((2, 3)),
         }
-        return _split(batch)
+        return per_item(batch)
 
     def _depth(self, pictures: Sequence[Picture]) -> list[Features]:
         import torch
@@ -124,28 +122,21 @@ class Judges:
         from editar_bench.evaluators.pictures import as_batch
 
         with torch.no_grad():
-            return _split(
+            return per_item(
                 {"inverse_depth": self._networks["depth"](as_batch(pictures, self.device))}
             )
 
     def _clip_image(self, pictures: Sequence[Picture]) -> list[Features]:
-        return _split({"image": self._networks["clip"].encode_image(pictures)})
+        return per_item({"image": self._networks["clip"].encode_image(pictures)})
 
     def _clip_text(self, texts: Sequence[str]) -> list[Features]:
-        return _split({"text": self._networks["clip"].encode_text(texts)})
+        return per_item({"text": self._networks["clip"].encode_text(texts)})
 
 
 @lru_cache(maxsize=2)
 def shared_judges(folder: Path = weights.DEFAULT_FOLDER) -> Judges:
     """The judges that all metrics of a process share."""
     return Judges(folder)
-
-
-def _split(batch: dict[str, Tensor]) -> list[Features]:
-    """Tensors with a batch axis to one record of arrays per item."""
-    arrays = {name: tensor.cpu().numpy() for name, tensor in batch.items()}
-    count = len(next(iter(arrays.values())))
-    return [{name: array[i].copy() for name, array in arrays.items()} for i in range(count)]
 
 
 def _stack(vectors: list[NDArray[Any]]) -> NDArray[np.float32]:

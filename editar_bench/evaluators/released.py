@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from editar_bench.errors import UserError
 from editar_bench.evaluators.feature_files import FeatureFiles, Features
-from editar_bench.evaluators.features import FeatureStore
+from editar_bench.evaluators.features import FeatureStore, per_item
 from editar_bench.evaluators.precision import exact_float32
 from editar_bench.evaluators.sources import SOURCES, is_here, local_copy, missing
 from editar_bench.types import Picture
@@ -93,15 +93,13 @@ class Released:
         """
         import torch
 
-        from editar_bench.evaluators.judges import _split
-
         network = self[role]
         kind = self.device.partition(":")[0]
         key = f"{role}-{reading}-{self.fingerprint(role)}-fp32-{kind}"
 
         def batch(chunk: Sequence[Any]) -> list[Features]:
             with torch.inference_mode(), exact_float32():
-                return _split(compute(network, chunk))
+                return per_item(compute(network, chunk))
 
         return self.store.get(items, key, batch, again=again)
 

@@ -38,7 +38,16 @@ class HedBlock(nn.Module):
         return x_BCHW, self.projection(x_BCHW)
 
 
-class HedEdges(nn.Module):
+class _Published(nn.Module):
+    @classmethod
+    def load(cls, role: str) -> Self:
+        """From the published file."""
+        network = cls()
+        fill(network, {name: tensor.float() for name, tensor in state_of(role).items()}, role)
+        return network
+
+
+class HedEdges(_Published):
     """VGG-16 with an edge map of every scale, averaged before the sigmoid."""
 
     def __init__(self) -> None:
@@ -47,13 +56,6 @@ class HedEdges(nn.Module):
         inputs = (3, *HED_WIDTHS[:-1])
         for i, sizes in enumerate(zip(inputs, HED_WIDTHS, HED_DEPTHS, strict=True)):
             setattr(self, f"block{i + 1}", HedBlock(*sizes))
-
-    @classmethod
-    def load(cls, role: str) -> Self:
-        """From the published file."""
-        network = cls()
-        fill(network, {name: tensor.float() for name, tensor in state_of(role).items()}, role)
-        return network
 
     def forward(self, pixels_B3HW: Tensor) -> Tensor:
         """Colors in 0...255 to edge probabilities (B, H, W)."""
@@ -80,7 +82,7 @@ class LineBlock(nn.Module):
         return out
 
 
-class LineDrawing(nn.Module):
+class LineDrawing(_Published):
     """Down twice, three residual blocks, up twice; near 1 is paper, near 0 is ink."""
 
     def __init__(self) -> None:
@@ -90,13 +92,6 @@ class LineDrawing(nn.Module):
         self.model2 = nn.Sequential(*(LineBlock(256) for _ in range(3)))
         self.model3 = nn.Sequential(*_up(256, 128), *_up(128, 64))
         self.model4 = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(64, 1, 7), nn.Sigmoid())
-
-    @classmethod
-    def load(cls, role: str) -> Self:
-        """From the published file."""
-        network = cls()
-        fill(network, {name: tensor.float() for name, tensor in state_of(role).items()}, role)
-        return network
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
         """Colors in 0...1 to brightness (B, H, W)."""

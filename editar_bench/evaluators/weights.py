@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.errors import UserError
+from editar_bench.files import file_sha256, written_aside
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -67,7 +67,7 @@ def checked_files(name: str, folder: Path = DEFAULT_FOLDER) -> list[Path]:
     for path in FILES[name]:
         if path not in files or not (folder / path).is_file():
             raise UserError(f"The evaluator file {folder / path} is missing; {_MEND}")
-        if _sha256(folder / path) != files[path]["sha256"]:
+        if file_sha256(folder / path) != files[path]["sha256"]:
             raise UserError(
                 f"The evaluator file {folder / path} is damaged (its checksum is not the one in "
                 f"{MANIFEST}); {_MEND}"
@@ -136,10 +136,6 @@ def _fingerprint(files: dict[str, dict[str, Any]], name: str) -> str:
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _json(record: Any) -> bytes:
     return (json.dumps(record, indent=1) + "\n").encode()
 
@@ -158,6 +154,5 @@ def _write(folder: Path, contents: dict[str, bytes]) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(content)
-    os.replace(aside, path)
+    with written_aside(path) as aside:
+        aside.write_bytes(content)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from editar_bench.contracts import MetricInfo
 from editar_bench.evaluators.feature_files import Features
+from editar_bench.metrics import _edges
 from editar_bench.metrics._base import Judged, PerSample, target
+from editar_bench.metrics._edges import Edges
 from editar_bench.metrics._groups import by_prompt, tag, whole_prompts
-from editar_bench.metrics.edge import EXTRACTOR, _canny, _f1, _near
 from editar_bench.types import Example, Picture, Task
 
-Edges = NDArray[np.bool_]
 PSNR_OF_EQUAL = 100.0  # decibels, in place of infinity, as ControlNet++ has it
 
 
@@ -44,7 +44,7 @@ def _canny_opencv(pictures: Sequence[Picture]) -> list[Features]:
 
 
 Detector = tuple[str, Callable[[Sequence[Picture]], list[Features]]]  # store key, function
-_KORNIA: Detector = (EXTRACTOR, _canny)
+_KORNIA: Detector = (_edges.EXTRACTOR, _edges.canny)
 _OPENCV: Detector = ("canny-opencv-100-200", _canny_opencv)
 
 
@@ -184,7 +184,7 @@ class CleanCannyF1(_Agreement):
         """Percent; 0 where either map has no edge."""
         if not true.any():
             return 0.0
-        return 100 * _f1(found, true, _near(found), _near(true))
+        return 100 * _edges.f1(found, true, _edges.near(found), _edges.near(true))
 
 
 def counts(found: Edges, true: Edges) -> tuple[int, int, int]:

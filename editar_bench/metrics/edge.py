@@ -10,15 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from editar_bench.conditions import canny_kornia_batch
 from editar_bench.contracts import MetricInfo
-from editar_bench.evaluators.feature_files import Features
 from editar_bench.metrics._base import PerSample, Undefined
 from editar_bench.metrics._distances import ssim
+from editar_bench.metrics._edges import EXTRACTOR, canny, f1, near
 from editar_bench.types import Example, Picture, Task
 
 EDGE = frozenset({Task.EDGE})
-EXTRACTOR = "canny-kornia-0.1-0.2-float64"  # its key in the feature store
 
 
 class _Edges(PerSample):
@@ -28,7 +26,7 @@ class _Edges(PerSample):
 
     def edges(self, images: Sequence[Picture]) -> list[NDArray[np.bool_]]:
         """Edges (H, W) of each picture."""
-        return [f["edges"] for f in self.judges.store.get(images, EXTRACTOR, _canny)]
+        return [f["edges"] for f in self.judges.store.get(images, EXTRACTOR, canny)]
 
 
 class EdgeF1(_Edges):
@@ -53,7 +51,7 @@ class EdgeF1(_Edges):
         """F1; 0 where the picture has no edges at all."""
         (found,) = self.edges([image])
         true = _true_edges(example)
-        return _f1(found, true, _near(found), _near(true))
+        return f1(found, true, near(found), near(true))
 
 
 class EdgeF1Exact(_Edges):
@@ -74,7 +72,7 @@ class EdgeF1Exact(_Edges):
         """F1; 0 where the picture has no edges at all."""
         (found,) = self.edges([image])
         true = _true_edges(example)
-        return _f1(found, true, found, true)
+        return f1(found, true, found, true)
 
 
 class EdgeSsim(_Edges):
@@ -98,13 +96,6 @@ class EdgeSsim(_Edges):
         return ssim(_as_picture(found), _as_picture(true))
 
 
-def _canny(images: Sequence[Picture]) -> list[Features]:
-    import torch
-
-    edges_BHW3 = canny_kornia_batch(torch.from_numpy(np.stack(images)))
-    return [{"edges": edges_HW} for edges_HW in edges_BHW3[..., 0].numpy() > 127]
-
-
 def _condition_edges(example: Example) -> NDArray[np.bool_]:
     """The map that the model was given: the edges of the true picture."""
     edges: NDArray[np.bool_] = example.condition[..., 0] > 127
@@ -116,27 +107,6 @@ def _true_edges(example: Example) -> NDArray[np.bool_]:
     if not edges.any():
         raise Undefined("the true picture has no edges")
     return edges
-
-
-def _f1(
-    found: NDArray[np.bool_],
-    true: NDArray[np.bool_],
-    near_found: NDArray[np.bool_],
-    near_true: NDArray[np.bool_],
-) -> float:
-    if not found.any():
-        return 0.0
-    precision = float((found & near_true).sum() / found.sum())
-    recall = float((true & near_found).sum() / true.sum())
-    return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
-
-
-def _near(edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels within Chebyshev distance 1."""
-    from scipy.ndimage import binary_dilation
-
-    near: NDArray[np.bool_] = binary_dilation(edges, np.ones((3, 3), dtype=bool))
-    return near
 
 
 def _as_picture(edges: NDArray[np.bool_]) -> NDArray[np.uint8]:

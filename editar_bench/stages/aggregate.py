@@ -19,6 +19,7 @@ from editar_bench.statistics import (
     gap_interval,
     influence_interval,
     mean_interval,
+    mean_of_known,
     set_interval,
 )
 from editar_bench.store import Aggregate, ScoreKey
@@ -277,9 +278,4 @@ def _effort(name: str) -> int:
 
 
 def _means(values: Values, ids: Sequence[str]) -> list[float | None]:
-    return [_mean(values.get(sample_id, ())) for sample_id in ids]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None
+    return [mean_of_known(values.get(sample_id, ())) for sample_id in ids]

@@ -7,11 +7,11 @@ from pathlib import Path
 import streamlit as st
 
 from editar_bench.compare import Compared, compare
+from editar_bench.compare_report import HEADER, cells
 from editar_bench.store import Reader
 from leaderboard import charts, look, queries, source
 
 EVERYTHING = "all samples"
-HEADS = ("metric", "A", "B", "A − B", "effect", "A / = / B", "p", "p Holm", "better")
 
 
 @st.cache_data(show_spinner="comparing …", max_entries=64)
@@ -20,24 +20,6 @@ def compared(
 ) -> list[Compared]:
     """The comparison; `stamp` makes it anew once a run has published."""
     return compare(Reader(Path(out)), a, b, tasks=[task], datasets=[dataset], slice_name=part)
-
-
-def cells(row: Compared) -> tuple[str, ...]:
-    """A line of the table."""
-    result = row.paired
-    low, high = result.difference.low, result.difference.high
-    spread = "" if low is None else f" [{look.number(low)}, {look.number(high)}]"
-    return (
-        f"{row.metric} {'↑' if row.higher_is_better else '↓'}",
-        look.number(result.a),
-        look.number(result.b),
-        look.number(result.difference.value) + spread,
-        look.DASH if result.effect is None else f"{result.effect:.2f}",
-        look.DASH if result.equal is None else f"{row.a_better} / {result.equal} / {row.b_better}",
-        look.number(result.p),
-        look.number(row.p_holm),
-        row.better or look.DASH,
-    )
 
 
 def main() -> None:
@@ -67,7 +49,7 @@ def main() -> None:
         found = compared(
             str(shared.out), shared.stamp(), a, b, task, dataset, "" if part == EVERYTHING else part
         )
-    look.show_rows(HEADS, [cells(row) for row in found])
+    look.show_rows(HEADER, [cells(row, shown=look.number) for row in found])
     counts = sorted({row.paired.difference.n for row in found})
     samples = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     st.caption(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import pickle
 import re
 import zipfile
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from editar_bench.errors import UserError
+from editar_bench.files import written_aside
 from models.editar.codec import Codec, CodecConfig
 from models.editar.config import TransformerConfig
 from models.editar.quantizer import USAGE_WINDOW
@@ -162,9 +162,8 @@ def save_half(module: nn.Module, path: Path | str) -> None:
         state[_plain(key)] = half.detach().cpu().contiguous().clone()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(state, str(partial))
-    os.replace(partial, path)
+    with written_aside(path) as aside:
+        save_file(state, str(aside))
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

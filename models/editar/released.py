@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from editar_bench.errors import MissingWeights, UserError
+from editar_bench.files import file_sha256, written_aside
 
 TEXT_ENCODER = "google/flan-t5-xl"
 TEXT_FILES = ["*.json", "*.safetensors", "spiece.model"]  # not the copies in other formats
@@ -140,15 +141,13 @@ def convert(published: Published, source: str, file: Path) -> Path:
     model = pkgutil.resolve_name(published.loader)(file, published.config)
     target = _converted(published, source)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, str(partial))
-    os.replace(partial, target)
+    with written_aside(target) as aside:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, str(aside))
     manifest = target.parent / MANIFEST
     listed = json.loads(manifest.read_text()) if manifest.is_file() else {}
     listed[target.name] = sha256(target)
-    partial = manifest.with_name(manifest.name + ".partial")
-    partial.write_text(json.dumps(listed, indent=1) + "\n")
-    os.replace(partial, manifest)
+    with written_aside(manifest) as aside:
+        aside.write_text(json.dumps(listed, indent=1) + "\n")
     return target
 
 
@@ -160,8 +159,7 @@ def sha256(path: Path) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _sha256(path: Path, size: int, time: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def fingerprint(transformer: Path, codec: Path, text: Path) -> dict[str, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from editar_bench.errors import UserError
+from editar_bench.files import written_aside
 
 _RECORD, _CONFIG = "*.training.json", "config.json"
 
@@ -44,9 +44,8 @@ def average(folders: Sequence[Path], out: Path) -> None:
     weights = _only(folders[0], "*.safetensors")
     tensors = _mean([_only(folder, "*.safetensors") for folder in folders])
     out.mkdir(parents=True, exist_ok=True)
-    partial = out / f"{weights.name}.partial"
-    save_file(tensors, str(partial))
-    os.replace(partial, out / weights.name)
+    with written_aside(out / weights.name) as aside:
+        save_file(tensors, str(aside))
     (out / _CONFIG).write_text(_only(folders[0], _CONFIG).read_text())
     (out / _only(folders[0], _RECORD).name).write_text(json.dumps(record, indent=1) + "\n")
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from data_prep.scenes.constants import FAR, IMAGE_SIZE, NEAR
 from data_prep.scenes.stream import Sample, Split, draw
 from editar_bench.conditions import canny_kornia_batch, inverse_depth
+from editar_bench.files import written_aside
 from models.training.progress import Progress
 
 _ROWS_AT_A_TIME = 256
@@ -123,9 +124,8 @@ def _render_shard(shard: _Shard) -> None:
         file[shard.rows] = array
         file.flush()  # before the shard counts as done
     lines = [json.dumps(_record(sample)) for sample in samples]
-    temporary = shard.done.with_suffix(".part")
-    temporary.write_text("\n".join(lines) + "\n")
-    temporary.rename(shard.done)
+    with written_aside(shard.done) as aside:
+        aside.write_text("\n".join(lines) + "\n")
 
 
 def _render(samples: list[Sample], size: int) -> dict[str, NDArray[np.uint8]]:

@@ -8,28 +8,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from editar_bench.types import Picture
 from models.editar.checkpoint import load_codec, save_half
 from models.editar.codec import Codec, CodecConfig
-from models.editar.pictures import to_pictures
 from models.editar.quantizer import revive
+from models.training import round_trips
 from models.training.bank import Bank
-from models.training.data import (
-    CONDITION_SHARE,
-    CONDITIONS,
-    OBJECT_WEIGHT,
-    condition,
-    grid,
-    mixed_batch,
-    rgb,
-)
+from models.training.data import CONDITION_SHARE, OBJECT_WEIGHT, mixed_batch
 from models.training.recipe import Clock
 
 UNQUANTIZED_SHARE = 0.10  # of the budget
@@ -101,34 +93,18 @@ class CodecRecipe:
 
     def validate(self, module: Codec) -> dict[str, float]:
         """PSNR of the round trip per kind of picture, on objects in both modes, and codes in use."""
-        figures = {}
-        rows = np.arange(96) * 2 + 1
-        images = rgb(self.validation, rows)
-        inside = torch.from_numpy(self.validation.maps["label"][rows] >= 2)[:, None].expand_as(
-            images
-        )
-        restored = _round_trip(module, images)
-        figures["psnr"] = psnr(restored, images)
-        figures["psnr_objects"] = psnr(restored[inside], images[inside])
+        plain = partial(_round_trip, module)
+        figures = round_trips.object_psnr(self.validation, plain)
         if self.multiscale:
-            pyramid = _round_trip(module, images, multiscale=True)
-            figures["psnr_objects_multiscale"] = psnr(pyramid[inside], images[inside])
-        for kind in CONDITIONS:
-            maps = condition(self.validation, kind, rows[:48])
-            figures[f"psnr_{kind}"] = psnr(_round_trip(module, maps), maps)
+            pyramid = round_trips.object_psnr(self.validation, partial(plain, multiscale=True))
+            figures["psnr_objects_multiscale"] = pyramid["psnr_objects"]
+        figures |= round_trips.condition_psnr(self.validation, plain)
         figures["codes_used"] = float((module.quantize.usage() > 0).sum())
         return figures
 
     def sheet(self, module: Codec) -> Picture:
         """Per kind of picture: originals and their round trips."""
-        rows = np.arange(8) * 2 + 1
-        lines = []
-        for images in (
-            rgb(self.validation, rows),
-            *(condition(self.validation, k, rows) for k in CONDITIONS),
-        ):
-            lines += [to_pictures(images), to_pictures(_round_trip(module, images))]
-        return grid(lines)
+        return round_trips.sheet(self.validation, partial(_round_trip, module))
 
     def load(self, module: Codec, folder: Path) -> None:
         """Continue from shipped weights."""
@@ -151,12 +127,6 @@ def picture_loss(restored: Tensor, images: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean of L1 + 2 L2 of pictures (B, 3, H, W) under pixel weights (B, 1, H, W)."""
     error = restored - images
     return (weight * (error.abs() + 2 * error.square())).sum() / (3 * weight.sum())
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal to noise ratio in dB of pictures in [-1, 1], `a` clamped to that range."""
-    error = (a.clamp(-1, 1) - b).square().mean()
-    return float(10 * torch.log10(4 / error))
 
 
 def _round_trip(module: Codec, images: Tensor, *, multiscale: bool = False) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -94,8 +93,7 @@ class CompactRecipe(Generic[_Network, _Config]):
     def export(self, module: _Network, folder: Path) -> None:
         """Network in half precision beside a config that names codec and text encoder."""
         save_half(module, folder / "transformer.safetensors")
-        config = {"transformer": asdict(self.config), **self.stream.ties}
-        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        self.stream.write_config(folder, self.config)
 
     def losses(
         self,

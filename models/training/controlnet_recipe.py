@@ -34,7 +34,7 @@ from models.adapters.common import quiet
 from models.adapters.pipelines import generators_of, load
 from models.editar.pictures import to_pictures
 from models.training.bank import Bank
-from models.training.data import condition, grid, pick
+from models.training.data import captions, condition, grid, pick
 from models.training.kl_recipe import half_copy
 from models.training.latent_diffusion import (
     EMA_DECAY,
@@ -43,7 +43,6 @@ from models.training.latent_diffusion import (
     Averaged,
     Frozen,
     LatentCache,
-    captions,
     drop_texts,
     squared_error,
 )

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from editar_bench.conditions import SCENES_PALETTE
+from editar_bench.conditions import palette_picture
 from models.editar.pictures import Pictures, to_tensor
 from models.training.bank import Bank
 
@@ -23,12 +23,16 @@ def rgb(bank: Bank, rows: Sequence[int] | NDArray[np.int64]) -> Tensor:
     return to_tensor(bank.maps["rgb"][np.asarray(rows)])
 
 
+def captions(bank: Bank, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
+    """What the pictures of these rows show, in words."""
+    return [bank.texts[row // 2]["captions"][row % 2] for row in rows]
+
+
 def condition(bank: Bank, kind: str, rows: Sequence[int] | NDArray[np.int64]) -> Tensor:
     """Condition pictures of one kind, as the tasks show them to a model."""
     rows = np.asarray(rows)
     if kind == "segmentation":
-        palette = np.asarray(SCENES_PALETTE, dtype=np.uint8)
-        return to_tensor(palette[bank.maps["label"][rows]])
+        return to_tensor(palette_picture(bank.maps["label"][rows]))
     gray = bank.maps[kind][rows]
     return to_tensor(np.repeat(gray[..., None], 3, axis=-1))
 

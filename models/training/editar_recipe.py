@@ -17,7 +17,7 @@ from models.editar.checkpoint import load_transformer, save_half
 from models.editar.config import TransformerConfig
 from models.editar.distillation import DISTILLATION_WEIGHT, Alignment
 from models.editar.objective import editar_loss
-from models.editar.sampler import SamplerSettings, sample, uniforms_for
+from models.editar.sampler import sample, uniforms_for
 from models.editar.transformer import Transformer, joint_dropout
 from models.training.bank import Bank
 from models.training.data import rgb
@@ -25,9 +25,7 @@ from models.training.misreading import MISREAD, OWN, misread, own_draws
 from models.training.pointing import heads_at_condition, point
 from models.training.recipe import Clock
 from models.training.teachers import FrozenTeacher
-from models.training.token_stream import SHARES, TokenBatch, TokenStream
-
-_SHEET = SamplerSettings(guidance=3.0, top_k=100)
+from models.training.token_stream import SHARES, SHEET, TokenBatch, TokenStream
 
 
 class EditARRecipe:
@@ -122,7 +120,7 @@ class EditARRecipe:
         def generate(batch: TokenBatch) -> Tensor:
             features = self.stream.text.encode(batch.texts)
             uniforms = uniforms_for(range(len(batch)), batch.target_BM.shape[1])
-            return sample(module, features, batch.condition_BN, _SHEET, uniforms)
+            return sample(module, features, batch.condition_BN, SHEET, uniforms)
 
         return self.stream.sheet(generate)
 
@@ -142,5 +140,4 @@ class EditARRecipe:
             {k: v for k, v in module.state_dict().items() if not k.startswith("alignment.")}
         )
         save_half(plain, folder / "transformer.safetensors")
-        config = {"transformer": asdict(self.config), **self.stream.ties}
-        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        self.stream.write_config(folder, self.config)

@@ -26,7 +26,7 @@ from data_prep.scenes.masks import TOLERANCE
 from editar_bench.types import Picture
 from models.adapters.assembling import assemble
 from models.adapters.common import quiet
-from models.adapters.pipelines import load
+from models.adapters.pipelines import generators_of, load
 from models.editar.text import TextEncoder
 from models.training.bank import Bank
 from models.training.data import grid, pick
@@ -39,7 +39,6 @@ from models.training.latent_diffusion import (
     Averaged,
     Frozen,
     LatentCache,
-    squared_error,
 )
 from models.training.recipe import Clock
 from models.training.token_stream import visible_edits
@@ -101,15 +100,9 @@ class InstructPix2PixRecipe:
         texts, sources = drop_conditions(texts, sources, generator)
         steps = self.frozen.random_steps(len(edits), generator)
         noisy, wanted = self.frozen.noised(targets, steps, generator)
-        return self._error(module.network, texts, torch.cat([noisy, sources], 1), steps, wanted), {}
-
-    def _error(
-        self, unet: nn.Module, texts: list[str], inputs: Tensor, steps: Tensor, wanted: Tensor
-    ) -> Tensor:
-        device = next(unet.parameters()).device
-        self.frozen.to(device)
-        features = self.frozen.text.encode(texts)
-        return squared_error(unet(inputs.to(device), steps.to(device), features).sample, wanted)
+        return self.frozen.error(
+            module.network, texts, torch.cat([noisy, sources], 1), steps, wanted
+        ), {}
 
     def validate(self, module: Averaged) -> dict[str, float]:
         """Error at fixed noise, and how much of the way from copy to truth sampled edits go."""
@@ -121,7 +114,7 @@ class InstructPix2PixRecipe:
         steps = self.frozen.fixed_steps(len(edits))
         noisy, wanted = self.frozen.noised(targets, steps, generator)
         inputs = torch.cat([noisy, self._validation_latents(2 * edits)[0]], dim=1)
-        figures = {"error": float(self._error(unet, texts, inputs, steps, wanted))}
+        figures = {"error": float(self.frozen.error(unet, texts, inputs, steps, wanted))}
         return figures | self._edit_figures(unet)
 
     def _edit_figures(self, unet: UNet2DConditionModel) -> dict[str, float]:
@@ -155,7 +148,7 @@ class InstructPix2PixRecipe:
             num_inference_steps=_SAMPLED_STEPS,
             guidance_scale=_GUIDANCE,
             image_guidance_scale=_IMAGE_GUIDANCE,
-            generator=[torch.Generator().manual_seed(i) for i in range(len(edits))],
+            generator=generators_of(range(len(edits))),
             output_type="np",
         ).images
         return np.asarray((images * 255).round().astype(np.uint8))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,10 @@ from torch import Tensor, nn
 from data_prep.scenes.constants import IMAGE_SIZE
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
-from models.editar.pictures import to_pictures
+from models.training import round_trips
 from models.training.bank import Bank
-from models.training.codec_recipe import picture_loss, psnr
-from models.training.data import (
-    CONDITION_SHARE,
-    CONDITIONS,
-    OBJECT_WEIGHT,
-    condition,
-    grid,
-    mixed_batch,
-    rgb,
-)
+from models.training.codec_recipe import picture_loss
+from models.training.data import CONDITION_SHARE, OBJECT_WEIGHT, mixed_batch, rgb
 from models.training.recipe import Clock
 
 CHANNELS = (24, 48, 80)  # two halvings: 64 px become 16 x 16 latents
@@ -96,29 +89,16 @@ class KLRecipe:
 
     def validate(self, module: AutoencoderKL) -> dict[str, float]:
         """PSNR of the round trip, whole and on objects, per kind of picture; spread of the latents."""
-        rows = np.arange(min(96, len(self.validation))) * 2 + 1
-        images = rgb(self.validation, rows)
-        inside = torch.from_numpy(self.validation.maps["label"][rows] >= 2)[:, None].expand_as(
-            images
-        )
-        restored = round_trip(module, images)
-        figures = {
-            "psnr": psnr(restored, images),
-            "psnr_objects": psnr(restored[inside], images[inside]),
+        restore = partial(round_trip, module)
+        return {
+            **round_trips.object_psnr(self.validation, restore),
+            **round_trips.condition_psnr(self.validation, restore),
+            "latent_std": latent_std(module, self.validation, 48),
         }
-        for kind in CONDITIONS:
-            maps = condition(self.validation, kind, rows[:48])
-            figures[f"psnr_{kind}"] = psnr(round_trip(module, maps), maps)
-        return figures | {"latent_std": latent_std(module, self.validation, 48)}
 
     def sheet(self, module: AutoencoderKL) -> Picture:
         """Per kind of picture: originals and their round trips."""
-        rows = np.arange(min(8, len(self.validation))) * 2 + 1
-        lines = []
-        conditions = (condition(self.validation, kind, rows) for kind in CONDITIONS)
-        for images in (rgb(self.validation, rows), *conditions):
-            lines += [to_pictures(images), to_pictures(round_trip(module, images))]
-        return grid(lines)
+        return round_trips.sheet(self.validation, partial(round_trip, module))
 
     def load(self, module: AutoencoderKL, folder: Path) -> None:
         """Continue from shipped weights."""

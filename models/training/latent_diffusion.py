@@ -142,6 +142,15 @@ class Frozen:
         drawn = mean + std * torch.randn(mean.shape, generator=generator)
         return self.vae.config.scaling_factor * drawn
 
+    def error(
+        self, unet: nn.Module, texts: list[str], inputs: Tensor, steps: Tensor, wanted: Tensor
+    ) -> Tensor:
+        """Mean squared error of what a UNet says of its inputs (B, C, H, W), on the UNet's device."""
+        device = next(unet.parameters()).device
+        self.to(device)
+        features = self.text.encode(texts)
+        return squared_error(unet(inputs.to(device), steps.to(device), features).sample, wanted)
+
     def random_steps(self, count: int, generator: torch.Generator) -> Tensor:
         """Time steps int64 (B,), uniform."""
         return torch.randint(NOISE["num_train_timesteps"], (count,), generator=generator)
@@ -168,8 +177,3 @@ def drop_texts(texts: list[str], share: float, generator: torch.Generator) -> li
     """Empty a random share of the texts."""
     draw = torch.rand(len(texts), generator=generator)
     return ["" if d < share else text for text, d in zip(texts, draw.tolist(), strict=True)]
-
-
-def captions(bank: Bank, rows: NDArray[np.int64]) -> list[str]:
-    """What the pictures of these rows show."""
-    return [bank.texts[row // 2]["captions"][row % 2] for row in rows]

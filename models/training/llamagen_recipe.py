@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,17 +14,16 @@ from torch import Tensor, nn
 from editar_bench.types import Picture, Task
 from models.compact.llamagen import LlamaGen, encode_captions
 from models.editar.checkpoint import load_rotary, save_half
-from models.editar.choosing import SamplerSettings, uniforms_for
+from models.editar.choosing import uniforms_for
 from models.editar.config import TransformerConfig
 from models.editar.pictures import to_pictures
 from models.training.bank import Bank
-from models.training.data import grid
+from models.training.data import captions, grid
 from models.training.misreading import MISREAD, misread
 from models.training.recipe import Clock
-from models.training.token_stream import TokenBatch, TokenStream
+from models.training.token_stream import SHEET, TokenBatch, TokenStream
 
 TEXT_DROPOUT = 0.1  # as published
-_SHEET = SamplerSettings(guidance=3.0, top_k=100)
 _SHOWN = 8
 
 
@@ -83,9 +81,9 @@ class LlamaGenRecipe:
     def sheet(self, module: LlamaGen) -> Picture:
         """A line of what captions give, and one of the pictures they were written for."""
         batch = self._shown()
-        text, mask_BT = self._encode(captions(self.validation, batch)[:_SHOWN])
+        text, mask_BT = self._encode(captions(self.validation, batch.rows)[:_SHOWN])
         uniforms_BN = uniforms_for(range(_SHOWN), batch.target_BM.shape[1])
-        made_BN = module.sample(text, mask_BT, _SHEET, uniforms_BN[: len(text)])
+        made_BN = module.sample(text, mask_BT, SHEET, uniforms_BN[: len(text)])
         lines = (made_BN, batch.target_BM[:_SHOWN])
         return grid([to_pictures(self.stream.codec.decode(codes_BN)) for codes_BN in lines])
 
@@ -97,8 +95,7 @@ class LlamaGenRecipe:
     def export(self, module: LlamaGen, folder: Path) -> None:
         """Transformer in half precision beside a config that names codec and text encoder."""
         save_half(module, folder / "transformer.safetensors")
-        config = {"transformer": asdict(self.config), **self.stream.ties}
-        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        self.stream.write_config(folder, self.config)
 
     def _shown(self) -> TokenBatch:
         return self.stream.validation(Task.EDIT)  # the target pictures are those of every task
@@ -114,12 +111,7 @@ class LlamaGenRecipe:
         drop_B: Tensor,
         read_BN: Tensor | None = None,
     ) -> Tensor:
-        text, mask_BT = self._encode(captions(bank, batch))
+        text, mask_BT = self._encode(captions(bank, batch.rows))
         read_BN = batch.target_BM if read_BN is None else read_BN
         logits_BNV = module.forward_train(text, mask_BT, read_BN, drop_B)
         return F.cross_entropy(logits_BNV.flatten(0, 1), batch.target_BM.flatten())
-
-
-def captions(bank: Bank, batch: TokenBatch) -> list[str]:
-    """What the target pictures of a batch show, in words."""
-    return [bank.texts[row // 2]["captions"][row % 2] for row in batch.rows]

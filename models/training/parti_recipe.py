@@ -10,13 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.compact.parti import Parti, PartiConfig
-from models.editar.choosing import SamplerSettings, uniforms_for
+from models.editar.choosing import uniforms_for
 from models.training.compact_recipe import CompactRecipe
 from models.training.misreading import MISREAD, misread
 from models.training.pointing import POINTED_ACROSS, point_across
-from models.training.token_stream import Target, TokenBatch
-
-_SHEET = SamplerSettings(guidance=3.0, top_k=100)
+from models.training.token_stream import SHEET, Target, TokenBatch
 
 
 class PartiRecipe(CompactRecipe[Parti, PartiConfig]):
@@ -53,4 +51,4 @@ class PartiRecipe(CompactRecipe[Parti, PartiConfig]):
         """Codes for a sheet."""
         text = self.stream.text.encode(batch.texts)
         uniforms_BN = uniforms_for(range(len(batch)), batch.target_BM.shape[1])
-        return module.sample(text, batch.condition_BN, _SHEET, uniforms_BN)
+        return module.sample(text, batch.condition_BN, SHEET, uniforms_BN)

@@ -21,7 +21,7 @@ from models.adapters.assembling import assemble
 from models.adapters.common import quiet
 from models.adapters.pipelines import generators_of, load
 from models.training.bank import Bank
-from models.training.data import grid, pick
+from models.training.data import captions, grid, pick
 from models.training.kl_recipe import half_copy
 from models.training.latent_diffusion import (
     DOWN_BLOCKS,
@@ -31,9 +31,7 @@ from models.training.latent_diffusion import (
     Averaged,
     Frozen,
     LatentCache,
-    captions,
     drop_texts,
-    squared_error,
 )
 from models.training.recipe import Clock
 from models.weights_manifest import partners
@@ -91,15 +89,7 @@ class StableDiffusionRecipe:
         texts = drop_texts(captions(self.train, rows), DROPOUT, generator)
         steps = self.frozen.random_steps(len(rows), generator)
         noisy, wanted = self.frozen.noised(latents, steps, generator)
-        return self._error(module.network, texts, noisy, steps, wanted), {}
-
-    def _error(
-        self, unet: nn.Module, texts: list[str], noisy: Tensor, steps: Tensor, wanted: Tensor
-    ) -> Tensor:
-        device = next(unet.parameters()).device
-        self.frozen.to(device)
-        features = self.frozen.text.encode(texts)
-        return squared_error(unet(noisy.to(device), steps.to(device), features).sample, wanted)
+        return self.frozen.error(module.network, texts, noisy, steps, wanted), {}
 
     def validate(self, module: Averaged) -> dict[str, float]:
         """Error at fixed noise, with the captions and with those of other pictures."""
@@ -112,8 +102,8 @@ class StableDiffusionRecipe:
         texts = captions(self.validation, rows)
         others = texts[len(texts) // 2 :] + texts[: len(texts) // 2]
         return {
-            "error": float(self._error(unet, texts, noisy, steps, wanted)),
-            "error_other_captions": float(self._error(unet, others, noisy, steps, wanted)),
+            "error": float(self.frozen.error(unet, texts, noisy, steps, wanted)),
+            "error_other_captions": float(self.frozen.error(unet, others, noisy, steps, wanted)),
         }
 
     def sheet(self, module: Averaged) -> Picture:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,9 @@ from torch import Tensor
 from data_prep.scenes.masks import MIN_CHANGED, TOLERANCE
 from editar_bench.types import Picture, Task
 from models.editar.checkpoint import load_codec
+from models.editar.choosing import SamplerSettings
 from models.editar.codec import Codec
+from models.editar.config import TransformerConfig
 from models.editar.pictures import to_pictures
 from models.editar.templates import prompt_for
 from models.editar.text import TextEncoder, load_text_encoder
@@ -30,6 +32,7 @@ from models.weights_manifest import partners
 
 SHARES = {Task.EDIT: 0.55, Task.DEPTH: 0.15, Task.EDGE: 0.15, Task.SEGMENTATION: 0.15}  # published
 TASKS = tuple(SHARES)
+SHEET = SamplerSettings(guidance=3.0, top_k=100)  # of what a sheet shows, code by code
 Target = Literal["rgb", "pyramid"]
 _VALIDATION_EDITS = 64
 _SHOWN = 8  # samples of a task on a sheet
@@ -149,6 +152,11 @@ class TokenStream:
             for codes_BM in (generate(batch), batch.target_BM):
                 lines.append(to_pictures(self.decode(codes_BM)))
         return grid(lines)
+
+    def write_config(self, folder: Path, config: TransformerConfig) -> None:
+        """What a trained generator is, and which codec and text encoder it was trained beside."""
+        written = {"transformer": asdict(config), **self.ties}
+        (folder / "config.json").write_text(json.dumps(written, indent=1) + "\n")
 
     def decode(self, target_BM: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) of target codes."""

@@ -14,7 +14,7 @@ from data_prep.paired import features, split_path, write_rows
 from editar_bench.errors import UserError
 from editar_bench.types import Task
 from tests.data_prep.making import decoded, picture_bytes, shard
-from tests.editar_bench.test_cli import call
+from tests.editar_bench.calling import call
 
 
 def photo(seed, side=256):

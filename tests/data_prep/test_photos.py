@@ -25,7 +25,7 @@ from editar_bench.errors import UserError
 from editar_bench.types import Task
 from tests.data_prep.making import decoded, picture_bytes
 from tests.data_prep.networks import save_depth_network, save_segmenter
-from tests.editar_bench.test_cli import call
+from tests.editar_bench.calling import call
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from editar_bench.bundle import unpack_bundle, write_bundle
 from editar_bench.errors import UserError
 from editar_bench.suites import SUITES, Suite
 from tests.data_prep.making import pie_archive, pie_item
-from tests.editar_bench.test_cli import call
+from tests.editar_bench.calling import call
 
 FILES = {"data/depth/test.parquet": b"rows", "data/depth/test.version": b"1", "weights/a.st": b"w"}
 

@@ -22,8 +22,8 @@ from editar_bench.seeds import seed_of
 from editar_bench.store import Aggregate, Reader, RunRecord, Store
 from editar_bench.types import Task
 from tests.editar_bench import dummies as d
+from tests.editar_bench.calling import call
 from tests.editar_bench.conftest import register_dummies, run_models
-from tests.editar_bench.test_cli import call
 
 Run = Callable[..., Summary]
 WORSE = "noisy:strength=60"

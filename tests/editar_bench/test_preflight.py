@@ -10,7 +10,7 @@ from editar_bench import preflight, registry, suites
 from editar_bench.contracts import Missing
 from tests.data_prep.making import pie_archive, pie_item
 from tests.editar_bench import dummies as d
-from tests.editar_bench.test_cli import call
+from tests.editar_bench.calling import call
 
 PAPER = ("run", "--task", "all", "--suite", "paper", "--device", "cpu")
 

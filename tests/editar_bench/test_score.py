@@ -12,7 +12,7 @@ from PIL import Image
 from editar_bench.store import Reader
 from models.adapters.layouts import LAYOUTS
 from tests.editar_bench import dummies as d
-from tests.editar_bench.test_cli import call
+from tests.editar_bench.calling import call
 
 
 @pytest.fixture

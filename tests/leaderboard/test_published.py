@@ -12,7 +12,7 @@ from editar_bench.registry import METRICS, MODELS
 from editar_bench.store import Aggregate, RunRecord, Store
 from leaderboard.published import SAME_MODEL, beside, gaps
 from leaderboard.queries import reported_rows
-from tests.editar_bench.test_cli import call
+from tests.editar_bench.calling import call
 
 STRUCTURE = {
     "task": "edit",

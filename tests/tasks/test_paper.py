@@ -22,8 +22,8 @@ from editar_bench.types import RunSpec, Task
 from tasks.paper import PieBenchEdit
 from tests.data_prep.fake_hub import FakeHub, serve
 from tests.data_prep.making import picture_bytes, pie_archive, pie_item, shard
+from tests.editar_bench.calling import call
 from tests.editar_bench.metrics import published
-from tests.editar_bench.test_cli import call
 
 
 @pytest.fixture

@@ -6,8 +6,18 @@ import pytest
 import torch
 
 from data_prep.scenes import render as module
-from data_prep.scenes.description import LABELS, SIZES, Camera, Light, Scene, SceneObject
-from data_prep.scenes.render import FRONT_HALF_WIDTH, LOOK_AT_HEIGHT, object_center, render
+from data_prep.scenes.camera import FRONT_HALF_WIDTH, LOOK_AT_HEIGHT
+from data_prep.scenes.description import (
+    CELL_SPACING,
+    LABELS,
+    SIZES,
+    Camera,
+    Light,
+    Scene,
+    SceneObject,
+)
+from data_prep.scenes.packing import object_center
+from data_prep.scenes.render import render
 from data_prep.scenes.stream import draw
 
 SIZE = 48
@@ -52,9 +62,7 @@ def test_depth_of_a_ball_is_the_analytic_one():
     scene = _scene()
     rendering = render([scene], SIZE, dtype=torch.float64)
     camera, radius = scene.camera, SIZES["large"]
-    eye = np.array(
-        [0.0, -(module.CELL_SPACING + FRONT_HALF_WIDTH * camera.focal / 0.5), camera.height]
-    )
+    eye = np.array([0.0, -(CELL_SPACING + FRONT_HALF_WIDTH * camera.focal / 0.5), camera.height])
     forward = np.array([0.0, 0.0, LOOK_AT_HEIGHT]) - eye
     forward /= np.linalg.norm(forward)
     up = np.array([0.0, -forward[2], forward[1]])

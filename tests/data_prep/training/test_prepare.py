@@ -22,7 +22,7 @@ from editar_bench.types import Task
 from tests.data_prep.fake_hub import FakeHub, serve
 from tests.data_prep.making import decoded, picture_bytes
 from tests.data_prep.training import making
-from tests.editar_bench.test_cli import call
+from tests.editar_bench.calling import call
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,8 @@ from editar_bench.judging.work import Job
 from editar_bench.pictures import picture_path, write_picture
 from editar_bench.progress import Silent
 from editar_bench.store import Aggregate, Reader, RunRecord, Store, now, output_id, write_part
+from tests.editar_bench.calling import call
 from tests.editar_bench.judging.fake_judge import FakeJudge, scores, serve
-from tests.editar_bench.test_cli import call
 
 MODELS = ("editar", "ip2p:guidance=2,steps=5")
 KINDS = ("add object", "add object", "change color", "change color")

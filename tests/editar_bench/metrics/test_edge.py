@@ -4,7 +4,8 @@ import torch
 from torchmetrics.functional.classification import binary_f1_score
 
 from editar_bench.conditions import canny_kornia
-from editar_bench.metrics.edge import EdgeF1, EdgeF1Exact, EdgeSsim, _f1, _near
+from editar_bench.metrics._edges import f1, near
+from editar_bench.metrics.edge import EdgeF1, EdgeF1Exact, EdgeSsim
 from editar_bench.types import Task
 from tests.editar_bench.metrics.making import example, gray, judges
 
@@ -42,11 +43,11 @@ def test_f1_by_hand():
     true[0, :4] = True
     found[1, 0] = found[8, 8] = True  # one near the row, one far away
     # Precision 1/2; recall 2/4: two of the four true pixels are near the found one.
-    assert _f1(found, true, _near(found), _near(true)) == pytest.approx(0.5)
-    assert _f1(found, true, found, true) == 0.0
+    assert f1(found, true, near(found), near(true)) == pytest.approx(0.5)
+    assert f1(found, true, found, true) == 0.0
 
 
-def test_the_exact_form_is_torchmetrics_f1():
+def test_the_exact_form_is_torchmetricsf1():
     one, image = _example(_square(10)), _square(12)
     found = torch.from_numpy(canny_kornia(image)[..., 0] > 0)
     true = torch.from_numpy(one.condition[..., 0] > 0)

@@ -15,6 +15,12 @@ from models.training.stable_diffusion_recipe import StableDiffusionRecipe
 from tests.models.making import write_codec, write_text
 
 EDITS, SLOTS = 8, 40
+SCALES = (1, 4, IMAGE_SIZE // 4)  # of the pyramid of `root`
+SIZES = {
+    "dim": 32, "n_layer": 1, "n_head": 4, "vocab_size": 32, "block_size": (IMAGE_SIZE // 4) ** 2,
+    "cls_token_num": SLOTS, "caption_dim": 32, "multiple_of": 32, "token_dropout": 0.0,
+    "residual_dropout": 0.0, "ffn_dropout": 0.0,
+}  # fmt: skip
 LEVELS = {"rgb": 256, "depth": 256, "label": 9, "color": 9, "material": 4, "edge": 2, "normal": 256}
 
 
@@ -52,4 +58,14 @@ def weights(bank, tmp_path_factory):
     recipe.export(recipe.build(), root / "vae")
     recipe = StableDiffusionRecipe(bank, bank, root)
     recipe.export(recipe.build(), root / "stable-diffusion")
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A codec with a pyramid, and a text encoder."""
+    root = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    write_text(root / "text", width=32, slots=SLOTS)
+    write_codec(root / "codec", IMAGE_SIZE, (1, 1, 1), multiscale=SCALES)
     return root

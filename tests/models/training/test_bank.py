@@ -54,5 +54,5 @@ def test_another_renderer_makes_another_bank(monkeypatch):
     first = fingerprint("train", SIZE)
     assert fingerprint("train", SIZE) == first
     assert fingerprint("evaluator", SIZE) != first
-    monkeypatch.setattr("data_prep.scenes.render.LOOK_AT_HEIGHT", 1.1)
+    monkeypatch.setattr("data_prep.scenes.camera.LOOK_AT_HEIGHT", 1.1)
     assert fingerprint("train", SIZE) != first

@@ -20,25 +20,7 @@ from models.training.recipe import Clock
 from models.training.settings import MUSE, VAR
 from models.training.var_recipe import VarRecipe
 from models.weights_manifest import partners
-from tests.models.making import write_codec, write_text
-from tests.models.training.conftest import SLOTS
-
-SCALES = (1, 4, IMAGE_SIZE // 4)
-SIZES = {
-    "dim": 32, "n_layer": 1, "n_head": 4, "vocab_size": 32, "block_size": (IMAGE_SIZE // 4) ** 2,
-    "cls_token_num": SLOTS, "caption_dim": 32, "multiple_of": 32, "token_dropout": 0.0,
-    "residual_dropout": 0.0, "ffn_dropout": 0.0,
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """A codec with a pyramid, and a text encoder."""
-    root = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    write_text(root / "text", width=32, slots=SLOTS)
-    write_codec(root / "codec", IMAGE_SIZE, (1, 1, 1), multiscale=SCALES)
-    return root
+from tests.models.training.conftest import SCALES, SIZES
 
 
 @pytest.fixture(scope="module", params=["muse", "var"])

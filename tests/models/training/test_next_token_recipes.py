@@ -13,18 +13,13 @@ from data_prep.scenes.constants import IMAGE_SIZE
 from editar_bench.types import Task
 from models.compact.parti import PartiConfig
 from models.editar.config import TransformerConfig
-from models.training.llamagen_recipe import LlamaGenRecipe, captions
+from models.training.data import captions
+from models.training.llamagen_recipe import LlamaGenRecipe
 from models.training.parti_recipe import PartiRecipe
 from models.training.pointing import SHARPNESS
 from models.training.recipe import Clock
 from models.weights_manifest import partners
-from tests.models.training.conftest import SLOTS
-
-SIZES = {
-    "dim": 32, "n_layer": 1, "n_head": 4, "vocab_size": 32, "block_size": (IMAGE_SIZE // 4) ** 2,
-    "cls_token_num": SLOTS, "caption_dim": 32, "multiple_of": 32, "token_dropout": 0.0,
-    "residual_dropout": 0.0, "ffn_dropout": 0.0,
-}  # fmt: skip
+from tests.models.training.conftest import SIZES
 
 
 @pytest.fixture(params=["parti", "llamagen"])
@@ -84,7 +79,7 @@ def test_llamagen_reads_the_captions_of_the_targets(bank, weights):
     recipe = LlamaGenRecipe(TransformerConfig(**SIZES), bank, bank, weights)
     batch = recipe.stream.batch(6, torch.Generator().manual_seed(0))
     expected = [bank.texts[row // 2]["captions"][row % 2] for row in batch.rows]
-    assert captions(bank, batch) == expected
+    assert captions(bank, batch.rows) == expected
     assert not any(text.startswith("Given the") for text in expected)
 
 

@@ -11,21 +11,9 @@ from editar_bench.types import Task
 from models.training.data import condition, rgb
 from models.training.token_stream import SHARES, TASKS, CodeCache, TokenStream, visible_edits
 from models.weights_manifest import partners
-from tests.models.making import write_codec, write_text
 from tests.models.training.conftest import EDITS, SLOTS
 
-SCALES = (1, 4, IMAGE_SIZE // 4)
 COUNT = (IMAGE_SIZE // 4) ** 2
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """A codec with a pyramid, and a text encoder."""
-    root = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    write_text(root / "text", width=32, slots=SLOTS)
-    write_codec(root / "codec", IMAGE_SIZE, (1, 1, 1), multiscale=SCALES)
-    return root
 
 
 @pytest.fixture(scope="module", params=["rgb", "pyramid"])
