@@ -238,9 +238,9 @@ def test_the_command_writes_and_reads_bundles(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--bundle", "."), "no name of a file"),
-        (("--bundle", "/"), "no name of a file"),
-        (("--bundle", ".."), "no name of a file"),
+        (("--bundle", "."), "not a file name"),
+        (("--bundle", "/"), "not a file name"),
+        (("--bundle", ".."), "not a file name"),
         (("--bundle", "b.tar", "--model", "noisy"), "leave --bundle for another command"),
         (("--bundle", "b.tar", "--dataset", "pipe-train"), "--dataset pipe-train is a job of its"),
         (("--from-images", ".", "--suite", "nope"), "leave --suite for another command"),
