@@ -85,7 +85,7 @@ class CannyF1(_Agreement):
 
     def agreement(self, found: Edges, true: Edges) -> float:
         """Percent; 0 where neither has an edge, as torchmetrics."""
-        return 100 * f1(counts(found, true))
+        return 100 * f1_of_counts(counts(found, true))
 
 
 class CannyF1OpenCv(CannyF1):
@@ -124,7 +124,11 @@ class CannyF1Pooled(_Edges):
     def reduce(self, observations: NDArray[Any]) -> float | None:
         """Percent; None unless every prompt has four pictures."""
         groups = by_prompt(observations)
-        return None if groups is None else 100 * float(np.mean([f1(g) for g in groups.sum(1)]))
+        return (
+            None
+            if groups is None
+            else 100 * float(np.mean([f1_of_counts(g) for g in groups.sum(1)]))
+        )
 
 
 class CannyMsSsim(_Agreement):
@@ -193,7 +197,7 @@ def counts(found: Edges, true: Edges) -> tuple[int, int, int]:
     return hits, int(found.sum()) - hits, int(true.sum()) - hits
 
 
-def f1(counted: Sequence[float] | NDArray[Any]) -> float:
+def f1_of_counts(counted: Sequence[float] | NDArray[Any]) -> float:
     """F1 of (true positives, false positives, false negatives); 0 where there is nothing."""
     hits, extra, missed = (float(n) for n in counted)
     return 2 * hits / (2 * hits + extra + missed) if hits else 0.0

@@ -46,8 +46,10 @@ def average(folders: Sequence[Path], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with written_aside(out / weights.name) as aside:
         save_file(tensors, str(aside))
-    (out / _CONFIG).write_text(_only(folders[0], _CONFIG).read_text())
-    (out / _only(folders[0], _RECORD).name).write_text(json.dumps(record, indent=1) + "\n")
+    config, name = _only(folders[0], _CONFIG).read_text(), _only(folders[0], _RECORD).name
+    for path, text in ((out / _CONFIG, config), (out / name, json.dumps(record, indent=1) + "\n")):
+        with written_aside(path) as aside:
+            aside.write_text(text)
 
 
 def _mean(files: Sequence[Path]) -> dict[str, Tensor]:

@@ -18,14 +18,14 @@ RoundTrip = Callable[[Tensor], Tensor]  # pictures (B, 3, H, W) in [-1, 1] to th
 _PICTURES, _MAPS, _SHOWN = 96, 48, 8
 
 
-def validation_rows(bank: Bank, count: int = _PICTURES) -> NDArray[np.int64]:
+def _rows(bank: Bank, count: int = _PICTURES) -> NDArray[np.int64]:
     """The first target pictures of a bank."""
     return np.arange(min(count, len(bank))) * 2 + 1
 
 
 def object_psnr(bank: Bank, round_trip: RoundTrip) -> dict[str, float]:
     """PSNR of whole pictures and of their objects."""
-    rows = validation_rows(bank)
+    rows = _rows(bank)
     images = rgb(bank, rows)
     inside = torch.from_numpy(bank.maps["label"][rows] >= 2)[:, None].expand_as(images)
     restored = round_trip(images)
@@ -39,14 +39,14 @@ def condition_psnr(bank: Bank, round_trip: RoundTrip) -> dict[str, float]:
     """PSNR of each kind of condition picture."""
     figures = {}
     for kind in CONDITIONS:
-        maps = condition(bank, kind, validation_rows(bank, _MAPS))
+        maps = condition(bank, kind, _rows(bank, _MAPS))
         figures[f"psnr_{kind}"] = psnr(round_trip(maps), maps)
     return figures
 
 
 def sheet(bank: Bank, round_trip: RoundTrip) -> Picture:
     """Per kind of picture a line of originals and one of their round trips."""
-    rows = validation_rows(bank, _SHOWN)
+    rows = _rows(bank, _SHOWN)
     lines: list[Sequence[Picture]] = []
     for images in (rgb(bank, rows), *(condition(bank, kind, rows) for kind in CONDITIONS)):
         lines += [to_pictures(images), to_pictures(round_trip(images))]
