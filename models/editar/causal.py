@@ -58,9 +58,8 @@ def _attend(q_BHRK: Tensor, k_BHEK: Tensor, v_BHEK: Tensor, bias: Tensor) -> Ten
         bias = bias.repeat_interleave(q_BHRK.shape[1], 0)
     q, k, v = (x.flatten(0, 1) for x in (q_BHRK, k_BHEK, v_BHEK))
     scores = torch.baddbmm(bias, q, k.mT, alpha=q.shape[-1] ** -0.5)
-    return torch.bmm(scores.softmax(-1, dtype=torch.float32).to(v.dtype), v).unflatten(
-        0, q_BHRK.shape[:2]
-    )
+    wide = torch.promote_types(scores.dtype, torch.float32)  # as torch's own kernels have it
+    return torch.bmm(scores.softmax(-1, dtype=wide).to(v.dtype), v).unflatten(0, q_BHRK.shape[:2])
 
 
 def _bias(like: Tensor, start: int, end: int, keys: int, seen_BL: Tensor | None) -> Tensor:
