@@ -14,6 +14,8 @@ def report(
     format: Annotated[  # noqa: A002 - the name of the option
         str, typer.Option(help="markdown, latex, csv, json or html (a page that stands alone).")
     ] = "markdown",
+    suite: Annotated[str | None, typer.Option(help="Only these suites (comma list).")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only these data sets (comma list).")] = None,
     task: Annotated[str | None, typer.Option(help="Only these tasks (comma list).")] = None,
     metric: Annotated[str | None, typer.Option(help="Only these metrics (comma list).")] = None,
     protocol: Annotated[str | None, typer.Option(help="Only these protocols (comma list).")] = None,
@@ -24,7 +26,7 @@ def report(
 
     \b
     Examples:
-      editar-bench report --task depth
+      editar-bench report --task depth --dataset scenes
       editar-bench report --format latex --metric depth_rmse,edge_f1
       editar-bench report --format html --file results.html
     """
@@ -34,7 +36,13 @@ def report(
 
     if format not in FORMATS:
         raise UserError(f"There is no format '{format}'; {near_matches(format, FORMATS)}")
-    asked = {"task": task, "metric": metric, "protocol": protocol}
+    asked = {
+        "suite": suite,
+        "dataset": dataset,
+        "task": task,
+        "metric": metric,
+        "protocol": protocol,
+    }
     filters = {name: names for name, value in asked.items() if (names := options.listed(value))}
     text = FORMATS[format](read_rows(out, filters))
     if file is None:

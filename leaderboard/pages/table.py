@@ -124,6 +124,13 @@ def main() -> None:
     if not outdated.empty:
         whole = pd.concat([whole, outdated], ignore_index=True)
     shown = filters(whole)
+    with st.sidebar:
+        st.download_button(
+            "Download as CSV",
+            shown.to_csv(index=False),
+            file_name=f"{suite}-{dataset}.csv",
+            mime="text/csv",
+        )
     tasks = queries.tasks_in(whole)
     for task, tab in zip(tasks, st.tabs(tasks), strict=True):
         with tab:

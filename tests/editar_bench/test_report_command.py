@@ -22,6 +22,10 @@ def test_report_formats(dummies: None, tmp_path: Path) -> None:
     rows = json.loads(call("report", "--out", out, "--format", "json")[1])
     mine = [r for r in rows if (r["metric"], r["model"]) == ("dummy_error", "noisy")]
     assert len(mine) == 1 and mine[0]["n"] == 9 and mine[0]["unit"] == "levels"
+    assert (
+        json.loads(call("report", "--out", out, "--format", "json", "--dataset", "dummy")[1])
+        == rows
+    )
     texts = {
         f: call("report", "--out", out, "--format", f)[1] for f in ("markdown", "latex", "csv")
     }
@@ -99,6 +103,8 @@ def test_remarks_on_the_data_are_stored_and_reported(
     ("option", "value", "words"),
     [
         ("--task", "depht", "has no task 'depht'; did you mean depth?"),
+        ("--dataset", "dumy", "has no dataset 'dumy'; did you mean dummy?"),
+        ("--suite", "paper", "has no suite 'paper'; known are: "),
         ("--metric", "dummy_error,dumy_brightness", "no metric 'dumy_brightness'; did you mean"),
         ("--protocol", "x", "has no protocol 'x'; known are: cost."),
     ],

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
+from io import StringIO
 from pathlib import Path
 
 import duckdb
@@ -104,6 +105,24 @@ def test_the_table_shows_value_interval_direction_gap_and_n(opened: Open, result
     assert "0.2000<small>0.1500 … 0.2500</small><small>gap closed 0.88</small>" in shown
     assert "N = 24 / 250" in shown and ">partial</span>" in shown
     assert '<td class="best"' in shown
+
+
+def test_the_rows_that_are_shown_can_be_taken_away_as_csv(
+    opened: Open, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        "streamlit.download_button",
+        lambda label, data, file_name, mime: files.append((file_name, data)),
+    )
+    shown = opened("app.py", results)
+    assert not shown.exception
+    ((name, content),) = files
+    rows = pd.read_csv(StringIO(content), keep_default_na=False)
+    assert name == "scenes-scenes.csv" and {"model", "metric", "ci_low", "gap_closed"} <= set(rows)
+    assert set(rows["slice"]) == {""}
+    found = rows[(rows["metric"] == "edit_mse") & (rows["n"].astype(str) == "24")]
+    assert set(found["status"]) == {"partial"}
 
 
 def test_an_unsupported_pair_is_a_dash_with_its_reason(opened: Open, results: Path) -> None:
