@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from editar_bench.commands import files
+from editar_bench.commands import output_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,7 +45,7 @@ def overlap(
     from editar_bench.registry import load_target
 
     if file is not None:
-        files.check_file(file)
+        output_file.check_file(file)
     compare = load_target(COMPARE)
     with choose_reporter().stage("overlap · training pictures", 0) as advance:
         reports = [
@@ -54,7 +54,7 @@ def overlap(
     for report in reports:
         _print(report)
     if file is not None:
-        files.write_text(file, _as_csv(reports))
+        output_file.write_text(file, _as_csv(reports))
         typer.echo(f"Written: {file}")
 
 

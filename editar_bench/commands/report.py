@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from editar_bench.commands import files, options
+from editar_bench.commands import options, output_file
 
 
 def report(
@@ -48,5 +48,5 @@ def report(
     if file is None:
         typer.echo(text, nl=False)
         return
-    files.write_text(file, text)
+    output_file.write_text(file, text)
     typer.echo(f"Written: {file}")

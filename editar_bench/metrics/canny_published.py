@@ -124,11 +124,9 @@ class CannyF1Pooled(_Edges):
     def reduce(self, observations: NDArray[Any]) -> float | None:
         """Percent; None unless every prompt has four pictures."""
         groups = by_prompt(observations)
-        return (
-            None
-            if groups is None
-            else 100 * float(np.mean([f1_of_counts(g) for g in groups.sum(1)]))
-        )
+        if groups is None:
+            return None
+        return 100 * float(np.mean([f1_of_counts(group) for group in groups.sum(1)]))
 
 
 class CannyMsSsim(_Agreement):

@@ -131,9 +131,9 @@ class Editar:
 
     `weights`, `codec` and `text` are local copies (a file each, a folder for the text encoder) or
     names of repositories on the Hugging Face hub. Conditions must be square; they are scaled to
-    512, and the pictures back. Steps after `cfg_interval` draw without guidance (-1: none do).
-    `weight_type` (full, int8 or fp8) and `cache_type` (full or fp8) say
-    what sampling reads at every step: fewer bits are quicker on a GPU and not quite the same model.
+    512, and the pictures back. All steps are guided, or with a `cfg_interval` of at least 0 those
+    up to it. `weight_type` (full, int8 or fp8) and `cache_type` (full or fp8) say what sampling
+    reads at every step: fewer bits are quicker on a GPU and not quite the same model.
     """
 
     name = "editar"

@@ -99,8 +99,8 @@ class EditAR:
     ) -> list[Picture]:
         """Make one picture for each condition picture, prompt (template included) and seed.
 
-        With `truncate`, levels between two whole ones become the lower instead of the nearer. Steps
-        after `cfg_interval` draw without guidance; at -1 there are none.
+        With `truncate`, levels between two whole ones become the lower instead of the nearer. All
+        steps are guided, or with a `cfg_interval` of at least 0 those up to it.
         """
         side = self.codec.config.image_size
         for picture in conditions:

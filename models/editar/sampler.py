@@ -70,7 +70,9 @@ def passes_for(
     weights = tuple(p.data_ptr() for p in model.parameters())
     if precision.weights != "full" or copies(model):  # which a change in place leaves behind
         weights += tuple(0 if p.is_inference() else p._version for p in model.parameters())
-    if copies(model):  # few enough to add up; changes of `.data` are not counted
+    if copies(
+        model
+    ):  # torch does not count changes of `.data`; so few weights are quickly added up
         weights += tuple(float(p.sum(dtype=torch.float64)) for p in model.parameters())
     like = model.output.weight
     windows = (passes.WINDOW, passes.GPU_QUERIES)

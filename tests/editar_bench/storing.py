@@ -7,7 +7,9 @@ from typing import Any
 
 import duckdb
 
+from editar_bench.contracts import MetricInfo
 from editar_bench.store import Aggregate
+from editar_bench.types import Task
 
 VIEW = [
     "suite",
@@ -43,6 +45,15 @@ NUMBER = Aggregate(
     n_expected=250,
     n=250,
     value=0.5,
+)
+INFO = MetricInfo(  # of NUMBER's metric, which has a newer version by now
+    name="rmse",
+    protocol="p",
+    unit="m",
+    direction="lower",
+    version=2,
+    tasks=frozenset({Task.DEPTH}),
+    gap="shuffled",
 )
 
 

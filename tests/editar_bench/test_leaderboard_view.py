@@ -10,10 +10,8 @@ import pandas as pd
 import pytest
 
 from editar_bench import parts
-from editar_bench.contracts import MetricInfo
 from editar_bench.store import Aggregate, Reader, Store, write_part
-from editar_bench.types import Task
-from tests.editar_bench.storing import NUMBER, VIEW, published
+from tests.editar_bench.storing import INFO, NUMBER, VIEW, published
 
 
 def leaderboard_of(tmp_path: Path, rows: list[Aggregate]) -> list[dict[str, Any]]:
@@ -94,18 +92,9 @@ def test_status_and_reason(
 
 
 def test_numbers_of_an_older_metric_version_are_not_compared(tmp_path: Path) -> None:
-    info = MetricInfo(
-        name="rmse",
-        protocol="p",
-        unit="m",
-        direction="lower",
-        version=2,
-        tasks=frozenset({Task.DEPTH}),
-        gap="shuffled",
-    )
     with Store.open(tmp_path) as store:
         store.write_aggregates([NUMBER, replace(NUMBER, model="n", version=2)])
-        store.write_metrics([info])
+        store.write_metrics([INFO])
         assert [row["model"] for row in store.query("SELECT model FROM leaderboard")] == ["n"]
         assert len(store.query("SELECT * FROM leaderboard_runs")) == 2
         store.publish()
@@ -121,18 +110,10 @@ def test_numbers_of_an_older_metric_version_are_not_compared(tmp_path: Path) -> 
 def test_what_an_older_metric_version_measured_is_named_without_its_number(
     tmp_path: Path,
 ) -> None:
-    info = MetricInfo(
-        name="rmse",
-        protocol="p",
-        unit="m",
-        direction="lower",
-        version=2,
-        tasks=frozenset({Task.DEPTH}),
-    )
     rows = [NUMBER, replace(NUMBER, model="again"), replace(NUMBER, model="failed", value=None)]
     with Store.open(tmp_path) as store:
         store.write_aggregates([*rows, replace(NUMBER, run_id="r2", model="again", version=2)])
-        store.write_metrics([info])
+        store.write_metrics([INFO])
         store.publish()
     reader = Reader(tmp_path)
     (row,) = reader.outdated().to_dict("records")

@@ -16,7 +16,6 @@ import pandas as pd
 import pytest
 
 from editar_bench import parts
-from editar_bench.contracts import MetricInfo
 from editar_bench.store import (
     Reader,
     RunRecord,
@@ -29,7 +28,7 @@ from editar_bench.store import (
     write_part,
 )
 from editar_bench.types import Task
-from tests.editar_bench.storing import NUMBER, VIEW, published, score_row
+from tests.editar_bench.storing import INFO, NUMBER, VIEW, published, score_row
 
 RUN = RunRecord(suite="scenes", dataset="scenes", spec={"seed": 3}, provenance={"code": "abc"})
 
@@ -229,14 +228,7 @@ def test_a_reader_neither_blocks_a_run_nor_goes_stale(tmp_path: Path) -> None:
 
 
 def test_metrics_that_are_known_make_no_part(tmp_path: Path) -> None:
-    info = MetricInfo(
-        name="rmse",
-        protocol="p",
-        unit="m",
-        direction="lower",
-        version=1,
-        tasks=frozenset({Task.DEPTH, Task.EDIT}),
-    )
+    info = replace(INFO, version=1, tasks=frozenset({Task.DEPTH, Task.EDIT}))
     with Store.open(tmp_path) as store:
         for infos in ([info], [info], [info, replace(info, protocol="q")]):
             store.write_metrics(infos)
