@@ -28,7 +28,12 @@ def written_aside(path: Path) -> Iterator[Path]:
     # Not the process's number: threads, and machines that share the folder, may write the same file at once.
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
+        # Some libraries write to a file of their own that none but its owner may read, and rename it.
+        aside.touch()
+        usual = aside.stat().st_mode
+        aside.unlink()
         yield aside
+        aside.chmod(usual)
         os.replace(aside, path)
     finally:
         with contextlib.suppress(OSError):
