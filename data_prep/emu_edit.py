@@ -21,7 +21,7 @@ SOURCE = hub_copy.HubSplit(
 
 
 def build(original: Path, folder: Path) -> Path:
-    """Write `<folder>/edit/test-….parquet` from a copy of the repository; pictures as they are stored."""
+    """Write `<folder>/edit/test-….parquet` from a copy of the repository; pictures at their stored size."""
     return paired.write_test(folder, Task.EDIT, rows(original))
 
 
@@ -37,7 +37,7 @@ def rows(original: Path) -> Iterator[dict[str, Any]]:
             "id": f"emu-edit-{key(row)}",
             "task": Task.EDIT.value,
             "prompt": row["instruction"] or "",
-            "condition": hub_copy.file_of(row["image"], f"{key(row)} of {SOURCE.repository}"),
+            "condition": hub_copy.stored(row["image"], f"{key(row)} of {SOURCE.repository}"),
             "source_caption": row["input_caption"],
             "target_caption": row["output_caption"],
             "target": None,

@@ -110,6 +110,17 @@ def picture(cell: Any, where: str) -> Picture:
     return rgb_picture(file_of(cell, where), where)
 
 
+def stored(cell: Any, where: str) -> bytes | Picture:
+    """An image cell as its file, or decoded where it is a TIFF or does not lie upright."""
+    from PIL import Image
+
+    data = file_of(cell, where)
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        refuse_deep(image, where)
+        kept = image.format != "TIFF" and not is_turned(image)
+        return data if kept else np.array(as_rgb(image, where))
+
+
 def square(cell: Any, where: str) -> bytes | Picture:
     """An image cell at 512 × 512: as it is stored where it has that size, else by PIL's bicubic as ControlNet++.
 
@@ -142,6 +153,14 @@ def _has_long_notes(image: Any) -> bool:
     return image.format == "PNG" and bool(image.text or image.info.get("icc_profile"))
 
 
+def _nested(cell: Any) -> NDArray[Any]:
+    """Nested lists as an array; lines of unequal lengths are none of numbers, as other cells are none."""
+    try:
+        return np.array(cell)
+    except ValueError:
+        return np.array(None)
+
+
 def file_of(cell: Any, where: str) -> bytes:
     """The bytes of an image cell that decodes."""
     data = cell.get("bytes") if isinstance(cell, Mapping) else None
@@ -168,7 +187,7 @@ def label_map(cell: Any, where: str, largest: int, also: int | None = None) -> N
     if isinstance(cell, Mapping):
         labels = np.array(Image.open(io.BytesIO(file_of(cell, where)), formats=FORMATS))
     else:
-        labels = np.array(cell)
+        labels = _nested(cell)
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise UserError(f"The label map {where} is not one number a pixel; fetch the data again.")
     values = np.unique(labels)

@@ -23,7 +23,7 @@ SOURCE = hub_copy.HubSplit(
 
 
 def build(original: Path, folder: Path) -> Path:
-    """Write `<folder>/edit/test-….parquet` from a copy of the repository; pictures as they are stored."""
+    """Write `<folder>/edit/test-….parquet` from a copy of the repository; pictures at their stored size."""
     return paired.write_test(folder, Task.EDIT, rows(original))
 
 
@@ -36,10 +36,10 @@ def rows(original: Path) -> Iterator[dict[str, Any]]:
             "id": f"magicbrush-{name}",
             "task": Task.EDIT.value,
             "prompt": row["instruction"] or "",
-            "condition": hub_copy.file_of(row["source_img"], f"{where}, source"),
+            "condition": hub_copy.stored(row["source_img"], f"{where}, source"),
             "source_caption": None,
             "target_caption": None,
-            "target": hub_copy.file_of(row["target_img"], f"{where}, target"),
+            "target": hub_copy.stored(row["target_img"], f"{where}, target"),
             "edit_mask": None,
             "category": "",
             "slices": [f"turn {row['turn_index']}"],

@@ -68,7 +68,7 @@ def clean_prompt(prompt: str) -> str:
 
 def _annotations(path: Path) -> Mapping[str, Any]:
     try:
-        items = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_doubles)
+        items = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_checked)
     except OSError as error:
         raise UserError(
             f"PIE-Bench's annotations are not at {path}; unpack the original archive there (the "
@@ -81,11 +81,18 @@ def _annotations(path: Path) -> Mapping[str, Any]:
     return items
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; json itself would silently keep the last of two equal keys."""
+def _checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; json itself would silently keep the last of two equal keys, and halves of characters.
+
+    Raises:
+        ValueError: it has either.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key stands there twice")
+    for value in found.values():
+        if isinstance(value, str):
+            value.encode()
     return found
 
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # MultiGen has a few TIFFs among its PNGs
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})  # of their files
 MAX_PIXELS = 64_000_000  # a decoded picture of 192 MB
+# What turns a picture upright, by the number in a camera's note. PIL's own `exif_transpose` also writes the note anew,
+# and fails where another entry of it is damaged.
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 
 def check_picture(data: bytes, where: str) -> tuple[int, int]:
@@ -58,10 +69,12 @@ def rgb_picture(data: bytes, where: str) -> Picture:
 
 def as_rgb(image: PILImage, where: str) -> PILImage:
     """An opened picture in RGB, turned as its camera says, as Hugging Face datasets reads it; see `refuse_deep`."""
-    from PIL import ImageOps
+    from PIL.Image import Transpose
 
     refuse_deep(image, where)
-    return (ImageOps.exif_transpose(image) if is_turned(image) else image).convert("RGB")
+    image.load()  # PIL turns a TIFF here
+    turn = _TURNS.get(_orientation(image))
+    return (image if turn is None else image.transpose(Transpose[turn])).convert("RGB")
 
 
 def refuse_deep(image: PILImage, where: str) -> None:
@@ -76,12 +89,17 @@ def refuse_deep(image: PILImage, where: str) -> None:
 
 def is_turned(image: PILImage) -> bool:
     """Whether a camera's note says that the picture does not lie upright as it is stored."""
+    return _orientation(image) in _TURNS
+
+
+def _orientation(image: PILImage) -> Any:
+    """What a camera's note says of it; 1 is upright, and so is what is no number."""
     from PIL import ExifTags
 
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
     except (OSError, SyntaxError, ValueError, struct.error):  # a damaged note says nothing
-        return False
+        return 1
 
 
 @contextmanager
@@ -96,7 +114,9 @@ def _opened(data: bytes, where: str) -> Iterator[PILImage]:
                     f"The picture {where} has {image.width}×{image.height} pixels, too many."
                 )
             yield image
-    except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # PIL's decoders meet damage with errors of any kind
         raise UserError(
             f"The picture {where} cannot be decoded ({type(error).__name__}); get the file again."
         ) from error

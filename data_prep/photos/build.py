@@ -75,7 +75,7 @@ def build(
     }
     _check_same(folder, settings["source"])
     chunks = [found[i : i + PART] for i in range(0, len(found), PART)]
-    keys = [_key(settings, chunk) for chunk in chunks]
+    keys = _keys(settings, chunks)
     parts = folder / PARTS
     whole = Outcome()
     for outcome in _parts(source, parts, tasks, annotators, chunks, keys, workers):
@@ -186,10 +186,16 @@ def _row(photo: Photo, made: Made, task: Task, found: Any) -> dict[str, Any]:
     }
 
 
-def _key(settings: dict[str, Any], chunk: Sequence[Photo]) -> str:
-    """Names a part: other photos, captions or networks make another one."""
-    text = json.dumps([settings, [asdict(photo) for photo in chunk]], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+def _keys(settings: dict[str, Any], chunks: Sequence[Sequence[Photo]]) -> list[str]:
+    """Names parts: other photos, captions or networks make another one.
+
+    Those of earlier parts count too: which file is the same as an earlier one depends on them.
+    """
+    keys = [""]
+    for chunk in chunks:
+        told = [settings, keys[-1], [asdict(photo) for photo in chunk]]
+        keys.append(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24])
+    return keys[1:]
 
 
 def _check_same(folder: Path, source: str) -> None:

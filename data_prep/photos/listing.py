@@ -10,7 +10,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data_prep.untrusted import SUFFIXES
@@ -19,6 +19,7 @@ from editar_bench.errors import UserError
 TABLES = ("metadata.jsonl", "metadata.csv")
 _TEXTS = ("text", "caption")  # columns of a table, in this order
 _LONGEST = 64 * 1024  # bytes of a caption file
+_CODING = "utf-8-sig"  # Windows' programs begin a text with a mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,13 @@ def photos(folder: Path) -> list[Photo]:
 def _caption(folder: Path, name: str, table: Mapping[str, str]) -> str:
     """One line; empty where there is none."""
     if name in table:
-        return " ".join(table[name].split())
+        return " ".join(table[name].split()).encode(errors="replace").decode()
     beside = (folder / name).with_suffix(".txt")
     if not beside.is_file():
         return ""
     try:
         with beside.open("rb") as file:
-            return " ".join(file.read(_LONGEST).decode("utf-8", errors="replace").split())
+            return " ".join(file.read(_LONGEST).decode(_CODING, errors="replace").split())
     except OSError:
         return ""
 
@@ -71,7 +72,10 @@ def _table(folder: Path) -> dict[str, str]:
         if path.is_file():
             read = _json_lines if path.suffix == ".jsonl" else _csv_rows
             try:
-                return {str(row["file_name"]): _text(row) for row in read(path)}
+                return {
+                    PurePosixPath(str(row["file_name"])).as_posix(): _text(row)
+                    for row in read(path)
+                }
             except (
                 OSError,
                 ValueError,
@@ -88,17 +92,20 @@ def _table(folder: Path) -> dict[str, str]:
 
 
 def _text(row: Mapping[str, Any]) -> str:
-    name = next((name for name in _TEXTS if name in row), "text")
-    return str(row[name])
+    """The first caption that is a text: a cell may be empty, null or NaN."""
+    cells = [row[name] for name in _TEXTS if name in row]
+    if not cells:
+        raise KeyError(" or ".join(_TEXTS))
+    return next((cell for cell in cells if isinstance(cell, str) and cell.strip()), "")
 
 
 def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding=_CODING) as file:
         yield from (json.loads(line) for line in file if line.strip())
 
 
 def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding=_CODING, newline="") as file:
         yield from csv.DictReader(file)
 
 

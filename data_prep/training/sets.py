@@ -7,20 +7,16 @@ read backwards remove it.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from data_prep import hub_copy
 from data_prep.hub_copy import HubSplit
 from data_prep.training import instruct_pix2pix, multigen, pipe, seed_edit
 from data_prep.training.pairs import Row, text, whole
-from data_prep.untrusted import FORMATS, as_rgb, inside, is_turned, refuse_deep
+from data_prep.untrusted import inside
 from editar_bench.conditions import canny_kornia
 from editar_bench.errors import UserError
 from editar_bench.types import Picture, Task
@@ -55,16 +51,16 @@ def _split(
 def _pipe(row: Row, where: str, folder: Path | None) -> Cells:
     return {
         "prompt": text(row, pipe.INSTRUCTION, where),
-        "condition": stored(row["source_img"], f"{where}, source"),
-        "target": stored(row["target_img"], f"{where}, target"),
+        "condition": hub_copy.stored(row["source_img"], f"{where}, source"),
+        "target": hub_copy.stored(row["target_img"], f"{where}, target"),
     }
 
 
 def _instruct_pix2pix(row: Row, where: str, folder: Path | None) -> Cells:
     return {
         "prompt": text(row, "edit_prompt", where),
-        "condition": stored(row["original_image"], f"{where}, source"),
-        "target": stored(row["edited_image"], f"{where}, target"),
+        "condition": hub_copy.stored(row["original_image"], f"{where}, source"),
+        "target": hub_copy.stored(row["edited_image"], f"{where}, target"),
         "source_caption": row["original_prompt"],
         "target_caption": row["edited_prompt"],
     }
@@ -74,8 +70,8 @@ def _depth(row: Row, where: str, folder: Path | None) -> Cells:
     caption = text(row, "text", where)
     return {
         "prompt": caption,
-        "condition": stored(row["control_depth"], f"{where}, depth"),
-        "target": stored(row["image"], where),
+        "condition": hub_copy.stored(row["control_depth"], f"{where}, depth"),
+        "target": hub_copy.stored(row["image"], where),
         "target_caption": caption,
     }
 
@@ -154,15 +150,6 @@ SETS: Mapping[str, TrainingSet] = {
 }
 
 
-def stored(cell: Any, where: str) -> bytes | Picture:
-    """An image cell as its file, or decoded where it is a TIFF or does not lie upright."""
-    data = hub_copy.file_of(cell, where)
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        refuse_deep(image, where)
-        kept = image.format != "TIFF" and not is_turned(image)
-        return data if kept else np.array(as_rgb(image, where))
-
-
 def named(folder: Path, name: Any, where: str) -> bytes | Picture:
     """The picture that a row names.
 
@@ -175,4 +162,4 @@ def named(folder: Path, name: Any, where: str) -> bytes | Picture:
         data = inside(folder, name).read_bytes()
     except (OSError, ValueError) as error:
         raise UserError(f"The picture {name} is missing; unpack the whole archive.") from error
-    return stored({"bytes": data}, where)
+    return hub_copy.stored({"bytes": data}, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -121,6 +122,12 @@ def test_labels_of_another_space_are_refused(tmp_path, seg, message):
         coco_stuff.build(tmp_path, tmp_path / "out")
 
 
+@pytest.mark.parametrize("seg", [[[1, 2], [3]], [[1, None], [2, 3]], [[0.5]], [], None])
+def test_cells_that_are_no_label_map_are_one_sentence(seg):
+    with pytest.raises(UserError, match="not one number a pixel"):
+        hub_copy.label_map(seg, "x", 170, also=255)
+
+
 def ade_row(seg, **how):
     return {
         "image": picture_bytes(1),
@@ -169,14 +176,25 @@ def test_ade_reads_pngs_with_long_color_profiles(tmp_path):
 
 @pytest.mark.parametrize("orientation", [2, 3, 6, 8])
 @pytest.mark.parametrize("size", [512, (600, 400)])
-def test_turned_pictures_lie_as_datasets_reads_them(orientation, size):
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_turned_pictures_lie_as_datasets_reads_them(orientation, size, kind):
     camera = Image.Exif()
     camera[0x112] = orientation
-    cell = {"bytes": picture_bytes(5, size, exif=camera), "path": None}
+    cell = {"bytes": picture_bytes(5, size, kind, exif=camera), "path": None}
     upright = Feature().decode_example(cell).convert("RGB")
     assert np.array_equal(hub_copy.picture(cell, "x"), upright)
     resized = upright.resize((512, 512), Image.Resampling.BICUBIC)
     assert np.array_equal(hub_copy.square(cell, "x"), resized)
+
+
+def test_a_note_with_one_damaged_entry_still_turns():
+    orientation = struct.pack("<HHIHH", 0x112, 3, 1, 6, 0)
+    date_as_a_number = struct.pack("<HHIf", 0x132, 11, 1, 1.5)
+    note = b"II*\0" + struct.pack("<IH", 8, 2) + orientation + date_as_a_number + bytes(4)
+    data = picture_bytes(5, (60, 40), exif=b"Exif\0\0" + note)
+    upright = np.rot90(decoded(data), -1)
+    assert np.array_equal(hub_copy.picture({"bytes": data}, "x"), upright)
+    assert np.array_equal(hub_copy.stored({"bytes": data}, "x"), upright)
 
 
 def test_a_damaged_note_of_a_camera_turns_nothing():
@@ -187,7 +205,7 @@ def test_a_damaged_note_of_a_camera_turns_nothing():
 @pytest.mark.parametrize("size", [512, 300])
 def test_more_than_eight_bits_are_refused_not_cut(size):
     levels = np.linspace(0, 65535, size * size).reshape(size, size).astype(np.uint16)
-    for read_cell in (hub_copy.picture, hub_copy.square):
+    for read_cell in (hub_copy.picture, hub_copy.square, hub_copy.stored):
         with pytest.raises(UserError, match="x has more than 8 bits a color"):
             read_cell({"bytes": label_png(levels)}, "x")
 
@@ -235,6 +253,22 @@ def test_emu_edit_is_joined_by_key_not_by_split(tmp_path):
     assert emu_edit.key(output) == emu_edit.key(row)
 
 
+def test_edited_pictures_lie_upright_too(tmp_path):
+    camera = Image.Exif()
+    camera[0x112] = 6
+    turned = picture_bytes(1, (60, 40), exif=camera)
+    emu = {name: "a" for name in emu_edit.SOURCE.columns} | {"image": turned}
+    brush = {"img_id": "7", "turn_index": 1, "instruction": "x"}
+    brush |= {"source_img": turned, "target_img": turned}
+    shard(tmp_path / "data/test-00000-of-00001.parquet", [emu])
+    shard(tmp_path / "data/dev-00000-of-00001.parquet", [brush])
+    (edited,) = read(emu_edit.build(tmp_path, tmp_path / "emu"))
+    (turn,) = read(magicbrush.build(tmp_path, tmp_path / "brush"))
+    upright = np.rot90(decoded(turned), -1)
+    for found in (edited.condition, turn.condition, turn.target):
+        assert np.array_equal(found, upright)
+
+
 # --- what goes wrong ---
 
 
@@ -257,6 +291,13 @@ def test_other_columns_and_broken_shards_are_one_sentence(tmp_path):
 def test_cells_without_a_picture_are_one_sentence(cell):
     with pytest.raises(UserError, match="picture 3"):
         hub_copy.file_of(cell, "3")
+
+
+def test_a_tiff_whose_data_lie_at_a_fraction_is_one_sentence():
+    place_of_data = struct.pack("<HH", 273, 4)
+    damaged = picture_bytes(1, 40, "TIFF").replace(place_of_data, struct.pack("<HH", 273, 5))
+    with pytest.raises(UserError, match="picture 3 cannot be decoded"):
+        hub_copy.file_of({"bytes": damaged}, "3")
 
 
 def test_huge_pictures_are_refused(monkeypatch):

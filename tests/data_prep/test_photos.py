@@ -117,6 +117,24 @@ def test_a_stopped_run_goes_on_where_it_was(folder, tmp_path, monkeypatch):
     assert read(out, Task.EDGE).fingerprint() == read(whole, Task.EDGE).fingerprint()
 
 
+def test_a_caption_that_comes_after_a_stop_makes_no_photo_a_pair_twice(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(building, "PART", 1)
+    (folder / "b" / "c.txt").rename(folder / "later")
+    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+        stopped.setattr(building.paired, "concatenate", interrupted)
+        made(folder, tmp_path / "out")
+    (folder / "later").rename(folder / "b" / "c.txt")
+    outcome, _ = made(folder, tmp_path / "out")
+    assert outcome.pairs == len({example.id for example in read(tmp_path / "out", Task.EDGE)}) == 2
+    assert ("copy.png", "is the same file as an earlier one") in outcome.skipped
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt
+
+
 def test_other_photos_do_not_replace_the_pairs(folder, tmp_path):
     made(folder, tmp_path / "out")
     other = tmp_path / "other"
@@ -139,6 +157,24 @@ def test_a_table_of_captions(tmp_path):
     (tmp_path / "metadata.csv").write_text("name\n2.jpg\n")
     with pytest.raises(UserError, match="every row needs file_name"):
         listing.photos(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "captions"),
+    [
+        ("metadata.jsonl", '{"file_name": "1.jpg", "text": null}', [""]),
+        ("metadata.jsonl", '{"file_name": "1.jpg", "text": NaN, "caption": "one"}', ["one"]),
+        ("metadata.jsonl", '{"file_name": "./1.jpg", "text": "one"}', ["one"]),
+        ("metadata.jsonl", '{"file_name": "1.jpg", "text": "\\ud83d one"}', ["? one"]),
+        ("metadata.csv", "file_name,text\n1.jpg\n", [""]),
+        ("metadata.csv", "\ufefffile_name,text\n1.jpg,one\n", ["one"]),
+        ("1.txt", "\ufeffone", ["one"]),
+    ],
+)
+def test_captions_as_other_programs_write_them(tmp_path, table, text, captions):
+    (tmp_path / "1.jpg").write_bytes(b"")
+    (tmp_path / table).write_text(text, encoding="utf-8")
+    assert [p.caption for p in listing.photos(tmp_path)] == captions
 
 
 def test_pipes_are_never_opened_and_deep_tables_are_one_sentence(tmp_path):

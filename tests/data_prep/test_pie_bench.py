@@ -116,6 +116,7 @@ def test_random_masks_decode_as_the_published_loop(seed):
         ({"editing_type_id": "12"}, "not 0 to 9"),
         ({"editing_type_id": 1}, "not 0 to 9"),
         ({"editing_instruction": None}, "another data set"),
+        ({"editing_prompt": "half a smile \ud83d"}, "cannot be read"),
     ],
 )
 def test_what_is_not_pie_bench_is_refused(tmp_path, change, message):

@@ -12,10 +12,11 @@ import pytest
 from datasets import Image as Feature
 from PIL import Image
 
+from data_prep import hub_copy
 from data_prep.paired import PairedExamples
 from data_prep.training import pipe
 from data_prep.training.prepare import prepare
-from data_prep.training.sets import SETS, stored
+from data_prep.training.sets import SETS
 from editar_bench.conditions import canny_kornia
 from editar_bench.errors import UserError
 from editar_bench.types import Task
@@ -146,15 +147,15 @@ def test_turned_and_deep_pictures(data):
     turned = Image.Exif()
     turned[0x112] = 6
     data_of = picture_bytes(3, (60, 40), exif=turned)
-    made = stored({"bytes": data_of}, "x")
+    made = hub_copy.stored({"bytes": data_of}, "x")
     assert np.array_equal(made, Feature().decode_example({"bytes": data_of, "path": None}))
     turned[0x112] = 1
     kept = picture_bytes(3, (60, 40), exif=turned)
-    assert stored({"bytes": kept}, "x") == kept
+    assert hub_copy.stored({"bytes": kept}, "x") == kept
     deep = io.BytesIO()
     Image.fromarray(np.full((40, 40), 3000, np.uint16)).save(deep, "PNG")
     with pytest.raises(UserError, match="more than 8 bits"):
-        stored({"bytes": deep.getvalue()}, "x")
+        hub_copy.stored({"bytes": deep.getvalue()}, "x")
 
 
 def test_a_second_time_makes_only_what_is_missing_or_damaged(data, monkeypatch):
