@@ -121,7 +121,7 @@ def source_of(text: str, pipeline: bool = False) -> Source:
     """
     if not isinstance(text, str):
         raise ValueError(f"{text} is neither owner/name nor a folder; write a folder as ./{text}")
-    if Path(text).is_dir():
+    if Path(text).is_dir() or text.startswith(("/", ".", "~")):  # a folder, if only a wrong one
         return Source(place=text, pipeline=pipeline)
     owner, _, rest = text.partition("/")
     name, _, folder = rest.partition("/")

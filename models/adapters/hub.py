@@ -24,7 +24,7 @@ _SMALL = (".json", ".txt", ".model")
 # Of several copies of a network the plain one: no half precision, no weights before averaging, none for OpenCLIP.
 _PLAIN = re.compile(r"(?!open_clip)[^.]+\.(safetensors|bin)")
 _SPREAD = re.compile(r"[^.]+\.(safetensors|bin)\.index\.json")  # which file has which tensor
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # ./x and ../x are folders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

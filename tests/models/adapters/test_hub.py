@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import PurePosixPath
 
 import pytest
 
 from editar_bench.errors import MissingWeights, UserError
 from models.adapters import hub
+from models.adapters.diffusion import source_of
 from models.adapters.hub import Source
 
 PARTS = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"]
@@ -120,8 +122,12 @@ def test_of_a_wrong_folder_the_missing_file_is_named(pipelines):
     place = pipelines / "sd"
     with pytest.raises(MissingWeights, match=r"sd/config\.json is not .* name another folder"):
         hub.find(Source(place=str(place)), "x")
-    with pytest.raises(MissingWeights, match="^/nowhere/x is not .* name another folder"):
-        hub.find(Source(place="/nowhere", folder="x"), "x")
+    for wrong in (str(place.parent / "no" / "such" / "copy"), "./copy", "../copy/of/it"):
+        for kind in (True, False):
+            with pytest.raises(
+                MissingWeights, match=f"^{PurePosixPath(wrong)} is not .* name another"
+            ):
+                hub.find(source_of(wrong, pipeline=kind), "x")
 
 
 @pytest.mark.parametrize(
