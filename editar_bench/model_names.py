@@ -37,11 +37,11 @@ class ModelRef:
 
 
 def show(value: Any) -> str:
-    """A setting as it is typed; text that a comma or a trim would change stands between quotes."""
+    """A setting as it is typed; text that would be read as something else (a number, two pieces) in quotes."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # 2.0 and 2 are one setting, and make one model
-    plain = isinstance(value, str) and value.strip() == value != "" and not set(value) & set(',"')
-    return value if plain else json.dumps(value, ensure_ascii=False)
+    whole = isinstance(value, str) and value.strip() == value != "" and not set(value) & set(',"')
+    return value if whole and _value(value) == value else json.dumps(value, ensure_ascii=False)
 
 
 def _value(text: str) -> Any:

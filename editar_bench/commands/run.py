@@ -117,6 +117,9 @@ def _check_pieces(keys: Sequence[str], models: Sequence[ModelEntry], named: bool
     typer.echo(f"{len(pieces)} piece(s) are not on this machine, {total} in all; {end}:", err=True)
     for line in preflight.lines(pieces):
         typer.echo(line, err=True)
+    for entry in models:
+        if named and entry.missing and ":" in entry.label:  # which of its files, and where
+            typer.echo(f"  {entry.label}: {entry.reason}", err=True)
     if stop:
         raise typer.Exit(2)
     typer.echo(

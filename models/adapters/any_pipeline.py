@@ -28,7 +28,7 @@ from models.adapters.diffusion import (
     text_of,
 )
 from models.adapters.hub import Source
-from models.adapters.stable_diffusion import capabilities_of
+from models.adapters.stable_diffusion import capabilities_of, check_strength
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,7 @@ class AnyPipeline(DiffusionAdapter):
 
     Settings that are not given are the pipeline's own. `condition` names the task whose condition
     a control pipeline was trained on; `pipeline` another class of diffusers for the same parts,
-    such as `StableDiffusionImg2ImgPipeline`.
+    such as `StableDiffusionImg2ImgPipeline`. One that takes no picture reads the caption of the result.
     """
 
     name = "diffusers"
@@ -72,6 +72,7 @@ class AnyPipeline(DiffusionAdapter):
     )
     batch_size = 1
     together = False
+    schedules = {"ddim": {"clip_sample": False}}  # for the rest the folder knows its network best
     templates: ClassVar[Mapping[Task, str]] = dict.fromkeys(Task, "<img><|image_1|></img> {}")
 
     def __init__(
@@ -102,6 +103,11 @@ class AnyPipeline(DiffusionAdapter):
         }  # fmt: skip
         self._names = names_of(parameters)
         settings = self._resolved(parameters, given)
+        check_strength(settings)
+        if condition and _CONTROLS.isdisjoint(parameters):
+            raise ValueError(f"{self._class.__name__} reads no condition; leave out condition")
+        if parameters.keys().isdisjoint(_PICTURES):  # an instruction describes no picture
+            prompt = "target"
         side = own_side(folder) if resolution is None else resolution
         self.settings = {
             "pipeline": self._class.__name__,

@@ -35,13 +35,13 @@ def number(name: str, value: Any, low: float, high: float = float("inf")) -> flo
     return float(value)
 
 
-def whole(name: str, value: Any, low: int) -> int:
+def whole(name: str, value: Any, low: int, high: float = float("inf")) -> int:
     """A setting as an int.
 
     Raises:
-        ValueError: it is no whole number, or less than `low`.
+        ValueError: it is no whole number, or outside [low, high].
     """
-    if number(name, value, low) != int(value):
+    if number(name, value, low, high) != int(value):
         raise ValueError(f"{name} is {value!r} and must be a whole number")
     return int(value)
 
@@ -70,14 +70,21 @@ def words(name: str, value: Any) -> str:
 
 
 def label_of(row: str, settings: Mapping[str, Any]) -> str:
-    """What `--model` calls a row with these settings: sorted, text that a comma would cut between quotes."""
-    cut = set(',"')
-    shown = {
-        name: json.dumps(value, ensure_ascii=False) if cut & set(str(value)) else value
-        for name, value in sorted(settings.items())
-    }
-    pairs = [f"{name}={value}" for name, value in shown.items()]
+    """What `--model` calls a row with these settings: sorted, text between quotes where it would be read otherwise."""
+    pairs = [f"{name}={_typed(value)}" for name, value in sorted(settings.items())]
     return f"{row}:{','.join(pairs)}" if pairs else row
+
+
+def _typed(value: Any) -> Any:
+    """A setting as it is typed; a comma would cut text, and that of a number would be read as one."""
+    if not isinstance(value, str):
+        return value
+    try:
+        json.loads(value)
+        plain = False
+    except ValueError:
+        plain = not set(value) & set(',"')
+    return value if plain else json.dumps(value, ensure_ascii=False)
 
 
 def check_sizes(model: str, batch: Sequence[Example], side: int) -> None:

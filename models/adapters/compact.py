@@ -40,6 +40,7 @@ TEMPERATURE = 0.7
 LLAMAGEN_TEMPERATURE = VAR_TEMPERATURE = 0.5
 TOP_K = 0  # no limit
 MUSE_STEPS = 12
+MOST_STEPS = 1000  # far beyond the number of codes; each draws numbers of its own
 MUSE_CHOICE_TEMPERATURE = 4.5  # as published for MaskGIT
 
 
@@ -112,7 +113,7 @@ class MuseScenes(CompactModel["Muse"]):
         super().__init__(
             draw_settings(guidance, temperature, top_k)
             | {
-                "steps": whole("steps", steps, 1),
+                "steps": whole("steps", steps, 1, MOST_STEPS),
                 "choice_temperature": number("choice_temperature", choice_temperature, 0.0),
             }
         )

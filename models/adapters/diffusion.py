@@ -24,6 +24,8 @@ SD_1_5 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 # Bytes in single precision: 860 M parameters of the UNet, 123 M of CLIP, 84 M of the autoencoder.
 SD_BYTES = 4 * (860 + 123 + 84) * 10**6
 SIDE = 512  # pixels that Stable Diffusion was trained on
+MOST_SIDE = 4096  # pixels; a slip of the pen beyond it fills a machine's memory
+MOST_STEPS = 1000  # noise levels that these models were trained on
 PUBLISHED = "published"  # as a source: the authors' own
 LEFT_OUT = "none"  # as a source: do without this network
 
@@ -34,6 +36,17 @@ SAMPLERS = {
     "unipc": "UniPCMultistepScheduler",
     "euler": "EulerDiscreteScheduler",
     "euler-ancestral": "EulerAncestralDiscreteScheduler",
+}
+
+
+# What each is by its published scripts, which take it from Stable Diffusion's folder. A copy that a later diffusers
+# wrote says "leading" whatever the sampler, and may leave out that latents are not to be cut to [-1, 1].
+SCHEDULES: Mapping[str, Mapping[str, Any]] = {
+    "pndm": {"timestep_spacing": "leading"},
+    "ddim": {"timestep_spacing": "leading", "clip_sample": False},
+    "unipc": {"timestep_spacing": "linspace"},
+    "euler": {"timestep_spacing": "linspace"},
+    "euler-ancestral": {"timestep_spacing": "linspace"},
 }
 
 
@@ -57,14 +70,14 @@ TEXTS = ("instruction", "target")  # what an editor reads: what to do, or what t
 
 
 def _side(name: str, value: Any) -> int:
-    side = whole(name, value, 8)
+    side = whole(name, value, 8, MOST_SIDE)
     if side % 8:
         raise ValueError(f"{name} is {side} and must be a multiple of 8")
     return side
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "steps": lambda name, value: whole(name, value, 1),
+    "steps": lambda name, value: whole(name, value, 1, MOST_STEPS),
     "guidance": lambda name, value: number(name, value, 0),
     "image_guidance": lambda name, value: number(name, value, 1),
     "scale": lambda name, value: number(name, value, 0),
@@ -101,8 +114,14 @@ def settled(presets: Mapping[str, Settings], protocol: str, **given: Any) -> dic
 
 
 def source_of(text: str, pipeline: bool = False) -> Source:
-    """A setting as a source: a folder, `owner/name`, or `owner/name/folder/in/it`."""
-    if Path(text).is_dir():
+    """A setting as a source: a folder, `owner/name`, or `owner/name/folder/in/it`.
+
+    Raises:
+        ValueError: it is no text, since `--model` reads a name of digits alone as a number.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"{text} is neither owner/name nor a folder; write a folder as ./{text}")
+    if Path(text).is_dir() or text.startswith(("/", ".", "~")):  # a folder, if only a wrong one
         return Source(place=text, pipeline=pipeline)
     owner, _, rest = text.partition("/")
     name, _, folder = rest.partition("/")
@@ -125,6 +144,7 @@ class DiffusionAdapter:
     download_size: ClassVar[int | None] = None  # bytes
     half: ClassVar[str] = "float16"
     together: ClassVar[bool] = True  # whether the pipeline takes a list of generators
+    schedules: ClassVar[Mapping[str, Mapping[str, Any]]] = SCHEDULES
     rows: ClassVar[int] = 2  # of the network's batch for a picture: with the text and without it
 
     def __init__(self, settings: Settings, sources: Mapping[str, Source], spoken: str = "") -> None:
@@ -212,13 +232,13 @@ class DiffusionAdapter:
         """What the pipeline is called with, except generators."""
         raise NotImplementedError
 
-    @staticmethod
-    def _sample_with(pipeline: Any, sampler: str) -> None:
+    def _sample_with(self, pipeline: Any, sampler: str) -> None:
         if SAMPLERS[sampler]:
             import diffusers
 
             kind = getattr(diffusers, SAMPLERS[sampler])
-            pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
+            config = pipeline.scheduler.config
+            pipeline.scheduler = kind.from_config(config, **self.schedules.get(sampler, {}))
 
 
 def load_part(kind: Any, found: Found, dtype: torch.dtype, **parts: Any) -> Any:

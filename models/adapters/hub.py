@@ -23,7 +23,8 @@ UNWANTED = ("safety_checker", "feature_extractor")  # parts that no benchmark ru
 _SMALL = (".json", ".txt", ".model")
 # Of several copies of a network the plain one: no half precision, no weights before averaging, none for OpenCLIP.
 _PLAIN = re.compile(r"(?!open_clip)[^.]+\.(safetensors|bin)")
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_SPREAD = re.compile(r"[^.]+\.(safetensors|bin)\.index\.json")  # which file has which tensor
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # ./x and ../x are folders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +79,21 @@ def find(source: Source, model: str) -> Found:
         MissingWeights: it is nowhere on this machine, or only in part.
         UserError: it brings code of its own, or its index cannot be read.
     """
+    lacking = source.path
+    if Path(source.place).is_dir():
+        lacking = str(PurePosixPath(source.place, source.marker))
     for root in _places(source.place):
         folder = root / source.folder
         if (root / source.marker).is_file():
             parts = read_parts(folder) if source.pipeline else [""]
             names = [path.relative_to(folder).as_posix() for path in _files(folder)]
             files = chosen(names, parts)
-            absent = _incomplete(files, parts)
+            absent = _incomplete(folder, files, parts)
             if not absent:
                 _check_configs(folder, files)
                 return Found(folder=folder, files=(*([INDEX] if source.pipeline else []), *files))
-            raise MissingWeights(_missing(f"{source.place} (its part {absent})", model))
-    raise MissingWeights(_missing(source.path, model))
+            lacking = f"{source.place} (its part {absent})"  # a later place may have all of it
+    raise MissingWeights(_missing(lacking, source.place, model))
 
 
 def fetch(source: Source, model: str) -> Path:
@@ -101,7 +105,7 @@ def fetch(source: Source, model: str) -> Path:
     try:
         return find(source, model).folder
     except MissingWeights:
-        if not _HUB_NAME.fullmatch(source.place) or Path(source.place).is_dir():
+        if _is_local(source.place):
             raise
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
@@ -170,13 +174,30 @@ def chosen(names: Iterable[str], parts: Collection[str]) -> list[str]:
     return sorted(files)
 
 
-def _incomplete(files: Collection[str], parts: Iterable[str]) -> str:
+def _incomplete(folder: Path, files: Collection[str], parts: Iterable[str]) -> str:
     """A part without a file, or without the weights that its configuration belongs to; "" if there is none."""
     for part in parts:
         own = {n.rpartition("/")[2] for n in files if n.rpartition("/")[0] == part}
         if not own or (CONFIG in own and not any(_PLAIN.fullmatch(name) for name in own)):
             return part or CONFIG
+        if not _pieces(folder / part, own) <= own:  # a download that was cut short
+            return part or CONFIG
     return ""
+
+
+def _pieces(folder: Path, own: Collection[str]) -> set[str]:
+    """The files over which the indices of a part spread its weights; of pickles only where they are what is read."""
+    kinds = {name.rpartition(".")[2] for name in own if _PLAIN.fullmatch(name)}
+    found: set[str] = set()
+    for name in own:
+        index = _SPREAD.fullmatch(name)
+        if index and index[1] in kinds:
+            try:
+                listed = json.loads((folder / name).read_text(encoding="utf-8"))
+                found |= set(listed["weight_map"].values())
+            except (ValueError, KeyError, AttributeError, TypeError) as error:
+                raise UserError(f"{folder / name} is damaged; fetch it again") from error
+    return found
 
 
 def _check_configs(folder: Path, files: Iterable[str]) -> None:
@@ -230,7 +251,14 @@ def _foreign(path: Path, named: Any) -> UserError:
     )
 
 
-def _missing(what: str, model: str) -> str:
+def _is_local(place: str) -> bool:
+    """Whether a place can only be a folder, which nothing fetches."""
+    return not _HUB_NAME.fullmatch(place) or Path(place).is_dir()
+
+
+def _missing(what: str, place: str, model: str) -> str:
+    if _is_local(place):
+        return f"{what} is not on this machine; name another folder in the model's settings"
     return (
         f"{what} is not on this machine; run `editar-bench prepare --model {model}` where the "
         "Hugging Face hub can be reached, or name a local copy in the model's settings"

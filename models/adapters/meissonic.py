@@ -103,9 +103,10 @@ class Meissonic(DiffusionAdapter):
             "scheduler": AmusedScheduler,
             "text_encoder": CLIPTextModelWithProjection,
         }
-        return MeissonicPipeline(
-            **{name: load_part(kind, self._found[name], dtype) for name, kind in kinds.items()}
-        )
+        parts = {name: load_part(kind, self._found[name], dtype) for name, kind in kinds.items()}
+        if parts["vqvae"].config.force_upcast:  # half precision overflows in it, its authors say
+            parts["vqvae"].float()
+        return MeissonicPipeline(**parts)
 
     def _arguments(self, batch: Sequence[Example]) -> dict[str, Any]:
         side = self.settings["resolution"]

@@ -33,6 +33,7 @@ _FILTERS = {
     Task.EDGE: "NEAREST",
     Task.SEGMENTATION: "NEAREST",
 }
+_NO_NUMBERS = "the pipeline made values that are no numbers; try the setting precision=float32"
 _UNWANTED = {**dict.fromkeys(UNWANTED), "requires_safety_checker": False}
 
 
@@ -96,7 +97,8 @@ def place(pipeline: Any, device: str, memory: str = "none") -> Any:
     if memory == "offload" and device.startswith("cuda"):
         pipeline.enable_model_cpu_offload(device=device)
         return pipeline
-    return pipeline.to(device)
+    with _silent():  # of half precision on a CPU, which it says cannot run
+        return pipeline.to(device)
 
 
 def conditions(batch: Sequence[Example], side: int) -> list[Image]:
@@ -152,8 +154,13 @@ def run_one(pipeline: Any, arguments: Mapping[str, Any], example: Example, seed:
 
 
 def _images(pipeline: Any, arguments: Mapping[str, Any], generator: Any) -> Any:
-    with _silent():  # of captions that are cut to what the text encoder reads, for one
-        return pipeline(**arguments, generator=generator, output_type="np").images
+    try:
+        with _silent():  # of captions that are cut to what the text encoder reads, for one
+            return pipeline(**arguments, generator=generator, output_type="np").images
+    except RuntimeError as error:
+        if "probability tensor contains" in str(error):  # where codes are drawn
+            raise UserError(_NO_NUMBERS) from error
+        raise
 
 
 @contextmanager
@@ -178,9 +185,7 @@ def to_pictures(images_BHW3: Any, batch: Sequence[Example]) -> list[Picture]:
         UserError: a value is no number, which half precision may bring about.
     """
     if not np.isfinite(images_BHW3).all():
-        raise UserError(
-            "the pipeline made values that are no numbers; try the setting precision=float32"
-        )
+        raise UserError(_NO_NUMBERS)
     levels_BHW3 = (np.asarray(images_BHW3).clip(0, 1) * 255).round().astype(np.uint8)
     return [_resized(p, e.condition.shape[0]) for p, e in zip(levels_BHW3, batch, strict=True)]
 

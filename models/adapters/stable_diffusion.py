@@ -48,6 +48,17 @@ def capabilities_of(mode: str, editing: str = NOISING) -> Mapping[Task, Capabili
     }
 
 
+def check_strength(settings: Settings) -> None:
+    """Refuse a strength that leaves no step.
+
+    Raises:
+        ValueError: an edit would have none; most samplers then fail at every picture.
+    """
+    strength, steps = settings.get("strength"), settings.get("steps")
+    if strength is not None and steps is not None and int(strength * steps) < 1:
+        raise ValueError(f"strength is {strength} of {steps} steps, which leaves none; raise one")
+
+
 def check_share(settings: Settings) -> None:
     """Refuse a share of steps that a masked model would take for no edit at all.
 
@@ -99,6 +110,8 @@ class StableDiffusion(DiffusionAdapter):
             precision=precision,
             memory=memory,
         )
+        if mode == "img2img":
+            check_strength(settings)
         super().__init__(settings, self.sources({"weights": weights}))
         self.capabilities = capabilities_of(mode, self.editing)
 

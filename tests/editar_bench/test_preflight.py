@@ -42,6 +42,12 @@ def test_a_run_of_the_paper_suite_lists_everything_that_is_missing(empty: Path) 
     assert not any("emu" in line for line in lines)  # not part of the run
 
 
+def test_of_a_model_with_settings_the_missing_file_is_named(empty: Path) -> None:
+    run = ("run", "--task", "edit", "--device", "cpu", "--out", str(empty / "out"))
+    code, _, err = call(*run, "--model", f"instruct-pix2pix:weights={empty}")
+    assert code == 2 and f"{empty}/model_index.json is not on this machine" in err
+
+
 def test_missing_evaluators_alone_do_not_stop_a_run(empty: Path) -> None:
     original = empty / "data" / "pie-bench" / "original"
     original.mkdir(parents=True)

@@ -65,6 +65,7 @@ class Sampler:
                 f"{self.unet.config.in_channels} channels; name the folder of version 1.4 or 1.5"
             )
         config = {**pipeline.scheduler.config, **_SCHEDULE}
+        config.pop("_use_default_values", None)  # names what a folder left out: not to be passed on
         self.ddim = DDIMScheduler.from_config(config)
         self.inverse = DDIMInverseScheduler.from_config(config)
         self.ddim.set_timesteps(steps)

@@ -42,6 +42,8 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("steps", "batch", "lanes", "workers"):
         if getattr(options, name) < 1:
             raise UserError(f"train: --{name} is {getattr(options, name)}; it must be 1 or more")
+    if not 0 <= options.seed < 2**63:
+        raise UserError(f"train: --seed is {options.seed}; it must be from 0 to 2^63 - 1")
     if options.batch % options.lanes:
         raise UserError(
             f"train: --batch {options.batch} is no multiple of --lanes {options.lanes}; change one"

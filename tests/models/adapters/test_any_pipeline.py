@@ -114,6 +114,22 @@ def test_a_control_pipeline_must_be_told_its_condition(pipelines):
     assert "condition=depth" in model.capabilities[Task.DEPTH].reason
 
 
+def test_a_condition_for_a_pipeline_that_reads_none_is_refused(pipelines):
+    with pytest.raises(ValueError, match="StableDiffusionPipeline reads no condition"):
+        AnyPipeline(str(pipelines / "sd"), condition="depth")
+
+
+def test_a_pipeline_without_a_picture_reads_the_caption_of_the_result(pipelines):
+    model = AnyPipeline(str(pipelines / "sd"))
+    instruction = example(0, condition=noise(0, SIDE), target_caption="a red cube")
+    assert model._arguments([instruction])["prompt"] == "a red cube" != instruction.prompt
+
+
+def test_a_strength_that_leaves_no_step_is_refused(pipelines):
+    with pytest.raises(ValueError, match="which leaves none"):
+        AnyPipeline(str(pipelines / "sd"), **(IMG2IMG | {"strength": 0.1}), steps=4)
+
+
 def test_settings_are_the_pipelines_own_unless_given(pipelines):
     settings = AnyPipeline(str(pipelines / "ip2p"), guidance=3).settings
     assert (settings["steps"], settings["guidance"], settings["image_guidance"]) == (100, 3.0, 1.5)

@@ -161,7 +161,8 @@ def test_missing_and_foreign_weights(kind, root, tmp_path, monkeypatch):
     ("kind", "settings", "message"),
     [
         (MuseScenes, {"guidance": 0.5}, "at least 1"),
-        (MuseScenes, {"steps": 0}, "at least 1"),
+        (MuseScenes, {"steps": 0}, "from 1 to 1000"),
+        (MuseScenes, {"steps": 10**9}, "from 1 to 1000"),
         (MuseScenes, {"choice_temperature": -1}, "at least 0"),
         (VarScenes, {"temperature": 0}, "at least 0.01"),
         (VarScenes, {"top_k": 2.5}, "whole number"),

@@ -147,7 +147,7 @@ def test_missing_and_damaged_weights(kind, tmp_path, monkeypatch):
         (EditarScenes, {"guidance": 0.5}, "at least 1"),
         (EditarScenes, {"top_p": 1.5}, "from 0 to 1"),
         (EditarScenes, {"top_k": 2.5}, "whole number"),
-        (InstructPix2PixScenes, {"steps": 0}, "at least 1"),
+        (InstructPix2PixScenes, {"steps": 0}, "from 1 to 1000"),
         (InstructPix2PixScenes, {"steps": True}, "must be a number"),
         (InstructPix2PixScenes, {"image_guidance": 0.9}, "at least 1"),
         (StableDiffusionScenes, {"strength": 1.5}, "from 0.01 to 1"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import PurePosixPath
 
 import pytest
 
 from editar_bench.errors import MissingWeights, UserError
 from models.adapters import hub
+from models.adapters.diffusion import source_of
 from models.adapters.hub import Source
 
 PARTS = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"]
@@ -78,6 +80,54 @@ def test_half_a_pipeline_is_missing(copy, lost):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(MissingWeights, match=rf"its part {lost.partition('/')[0]}\)"):
         hub.find(pipeline(copy), "sd")
+
+
+def spread(part, kept):
+    """A network's weights as two files and their index, of which only some are there."""
+    whole = part / "diffusion_pytorch_model.safetensors"
+    names = [f"diffusion_pytorch_model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    for name in names[:kept]:
+        shutil.copy(whole, part / name)
+    whole.unlink()
+    index = {"metadata": {}, "weight_map": dict(zip("ab", names, strict=True))}
+    (part / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_a_network_of_which_a_file_is_missing_is_missing(copy, tmp_path):
+    shutil.copytree(copy, tmp_path / "whole")
+    spread(tmp_path / "whole" / "unet", 2)
+    assert len(hub.find(pipeline(tmp_path / "whole"), "sd").files) > 2
+    spread(copy / "unet", 1)
+    with pytest.raises(MissingWeights, match=r"its part unet\)"):
+        hub.find(pipeline(copy), "sd")
+    (copy / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text("{")
+    with pytest.raises(UserError, match="index.json is damaged"):
+        hub.find(pipeline(copy), "sd")
+
+
+def test_a_whole_copy_in_the_cache_serves_where_the_users_own_is_not_whole(
+    pipelines, tmp_path, cache, monkeypatch
+):
+    repository = cache / "models--me--mine"
+    shutil.copytree(pipelines / "sd", repository / "snapshots" / "abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    monkeypatch.setenv("EDITAR_BENCH_WEIGHTS", str(tmp_path / "own"))
+    own = shutil.copytree(pipelines / "sd", tmp_path / "own" / "me" / "mine")
+    (own / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    assert hub.find(pipeline("me/mine"), "mine").folder == repository / "snapshots" / "abc"
+
+
+def test_of_a_wrong_folder_the_missing_file_is_named(pipelines):
+    place = pipelines / "sd"
+    with pytest.raises(MissingWeights, match=r"sd/config\.json is not .* name another folder"):
+        hub.find(Source(place=str(place)), "x")
+    for wrong in (str(place.parent / "no" / "such" / "copy"), "./copy", "../copy/of/it"):
+        for kind in (True, False):
+            with pytest.raises(
+                MissingWeights, match=f"^{PurePosixPath(wrong)} is not .* name another"
+            ):
+                hub.find(source_of(wrong, pipeline=kind), "x")
 
 
 @pytest.mark.parametrize(

@@ -167,8 +167,19 @@ def test_missing_parts_are_one_sentence(pipelines, tmp_path, monkeypatch):
         Meissonic()
     folder = shutil.copytree(pipelines / "meissonic", tmp_path / "copy")
     (folder / "tokenizer" / "tokenizer_config.json").unlink()
-    with pytest.raises(MissingWeights, match="copy/tokenizer is not on this machine"):
+    with pytest.raises(MissingWeights, match="copy/tokenizer/tokenizer_config.json is not on"):
         Meissonic(str(folder), **SMALL)
+
+
+def test_the_codec_stays_in_single_precision_where_its_configuration_says_so(pipelines, tmp_path):
+    folder = shutil.copytree(pipelines / "meissonic", tmp_path / "copy")
+    path = folder / "vqvae" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"force_upcast": True}))
+    made = Meissonic(str(folder), **(SMALL | {"precision": "float16"}))
+    made.setup(Context(device="cpu", examples=batch(Task.EDIT)))
+    assert made._pipeline.transformer.dtype == torch.float16
+    assert made._pipeline.vqvae.dtype == torch.float32
+    assert np.ptp(made.generate(batch(Task.EDIT)[:1], [0])[0].image) > 0
 
 
 def test_prepare_asks_for_the_parts_alone(monkeypatch):

@@ -103,3 +103,25 @@ def test_a_damaged_folder_is_one_sentence(tmp_path):
     (tmp_path / "model_index.json").write_text("{")
     with pytest.raises(UserError, match="cannot be loaded as a StableDiffusionPipeline"):
         shared.load(StableDiffusionPipeline, tmp_path)
+
+
+def test_codes_that_cannot_be_drawn_are_one_sentence():
+    def overflowing(**_):
+        return torch.multinomial(torch.tensor([torch.nan, 1.0]), 1)
+
+    with pytest.raises(UserError, match="no numbers; try the setting precision=float32"):
+        shared.run_one(overflowing, {}, BATCH[0], 0)
+
+    def broken(**_):
+        raise RuntimeError("another fault")
+
+    with pytest.raises(RuntimeError, match="another fault"):
+        shared.run_one(broken, {}, BATCH[0], 0)
+
+
+def test_half_precision_on_the_cpu_is_no_remark(pipelines, capsys, caplog):
+    from diffusers import StableDiffusionPipeline
+
+    half = shared.load(StableDiffusionPipeline, pipelines / "sd", torch.float16)
+    assert shared.place(half, "cpu").unet.dtype == torch.float16
+    assert not capsys.readouterr().err and not caplog.records

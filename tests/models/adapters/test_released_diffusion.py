@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 
@@ -11,6 +12,7 @@ import torch
 
 from editar_bench.contracts import Context
 from editar_bench.errors import MissingWeights, UserError
+from editar_bench.model_names import create_model, parse_label
 from editar_bench.types import How, Task
 from models.adapters import controlnet, diffusion
 from models.adapters.amused import Amused
@@ -358,11 +360,14 @@ def test_a_data_set_without_captions_of_the_result(pipelines):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "steps is 0 and must be at least 1"),
+        ({"steps": 0}, "steps is 0 and must be from 1 to 1000"),
+        ({"steps": 10**9}, "steps is 1000000000 and must be from 1 to 1000"),
         ({"guidance": "high"}, "guidance is 'high' and must be a number"),
         ({"sampler": "best"}, "sampler is 'best' and must be one of own, pndm"),
         ({"protocol": "mine"}, "protocol is 'mine' and must be one of benchmark, author"),
         ({"resolution": 500}, "must be a multiple of 8"),
+        ({"resolution": 8 * 10**6}, "resolution is 8000000 and must be from 8 to 4096"),
+        ({"base": 5}, r"5 is neither owner/name nor a folder; write a folder as \./5"),
         ({"precision": "half"}, "precision is 'half'"),
         ({"memory": 5}, "memory is 5"),
         ({"negative": 5}, "negative is 5 and must be text"),
@@ -390,3 +395,33 @@ def test_a_damaged_network_is_one_sentence(pipelines, tmp_path):
     model = made_controlnet(pipelines, depth=str(tmp_path / "net"))
     with pytest.raises(UserError, match="cannot be loaded as a ControlNetModel"):
         loaded(model, Task.DEPTH)
+
+
+def test_a_strength_that_leaves_no_step_is_refused(pipelines):
+    with pytest.raises(ValueError, match=r"strength is 0\.1 of 4 steps, which leaves none"):
+        StableDiffusion(str(pipelines / "sd"), **(SMALL | {"strength": 0.1, "steps": 4}))
+    blind = StableDiffusion(str(pipelines / "sd"), mode="text", strength=0.1, steps=4)
+    assert blind.settings["mode"] == "text"  # which has no strength
+
+
+@pytest.mark.parametrize(
+    ("sampler", "first"),
+    [("unipc", 999), ("euler-ancestral", 999), ("euler", 999), ("ddim", 951), ("pndm", 951)],
+)
+def test_samplers_are_the_published_ones_whatever_wrote_the_folder(pipelines, sampler, first):
+    saved = json.loads((pipelines / "sd" / "scheduler" / "scheduler_config.json").read_text())
+    assert saved["timestep_spacing"] == "leading" and "clip_sample" not in saved  # PNDM's defaults
+    model = made_controlnet(pipelines, sampler=sampler)
+    loaded(model, Task.DEPTH)
+    scheduler = model._pipeline.scheduler
+    scheduler.set_timesteps(20)
+    assert scheduler.timesteps[0] == first
+    assert not scheduler.config.get("clip_sample")
+
+
+def test_the_decoder_of_a_folder_with_a_number_for_a_name(pipelines, tmp_path, monkeypatch):
+    shutil.copytree(pipelines / "sd", tmp_path / "5")
+    monkeypatch.chdir(tmp_path)
+    model = StableDiffusion("./5", **SMALL)
+    label, decoder = create_model(parse_label(model.ceiling))
+    assert label == model.ceiling == decoder.ceiling

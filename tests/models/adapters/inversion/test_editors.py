@@ -191,7 +191,7 @@ def test_a_gpu_computes_in_single_precision_unless_told(folder, precision, dtype
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (DdimP2P, {"steps": 0}, "at least 1"),
+        (DdimP2P, {"steps": 0}, "from 1 to 1000"),
         (NullTextP2P, {"cross_replace": 1.5}, "from 0 to 1"),
         (PnpInversionP2P, {"self_replace": "much"}, "must be a number"),
         (PlugAndPlay, {"features": -0.1}, "from 0 to 1"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
@@ -79,6 +82,18 @@ def test_times_and_schedule_are_the_protocols(pipeline):
     assert torch.allclose(sampler.ddim.alphas_cumprod, torch.cumprod(1 - betas, 0), atol=1e-6)
     assert sampler.ddim.final_alpha_cumprod == sampler.ddim.alphas_cumprod[0]
     assert not sampler.ddim.config.clip_sample
+
+
+def test_the_schedule_holds_where_the_folder_says_nothing_of_it(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    config = {"_class_name": "DDIMScheduler", **betas}
+    (copy / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    sampler = Sampler(load(StableDiffusionPipeline, copy), "cpu", 50, 7.5)
+    assert sampler.times == list(range(981, 0, -20))
+    for scheduler in (sampler.ddim, sampler.inverse):
+        assert not scheduler.config.clip_sample and not scheduler.config.set_alpha_to_one
+        assert torch.allclose(scheduler.betas[0], torch.tensor(0.00085))
 
 
 def test_guidance_leads_away_from_the_null_text(sampler, clean):

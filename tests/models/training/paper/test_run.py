@@ -213,3 +213,9 @@ def test_networks_that_do_not_fit_are_refused(root, tmp_path):
 def test_only_editar_has_the_recipe():
     with pytest.raises(UserError, match="recipe 'paper' is EditAR's; vae has none"):
         main(["vae", "--recipe", "paper"])
+
+
+def test_a_seed_that_no_generator_takes_is_refused_at_once(root, tmp_path):
+    for seed in (-1, 2**63):
+        with pytest.raises(UserError, match=f"--seed is {seed}; it must be from 0"):
+            main(arguments(root, "--dry-run", runs=tmp_path, steps=1, seed=seed))
