@@ -249,6 +249,8 @@ def test_the_command_prints_every_format(out: Path) -> None:
     assert code == 0
     assert f"depth on dummy: A = noisy, B = {WORSE}" in text and "2 tests" in text
     assert "undefined for one of the two or both: 1 depth samples of dummy_error." in text
+    code, text, _ = call(*asked, "--task", "edit")
+    assert code == 0 and "1 test; the better one" in text
     code, text, _ = call(*asked, "--format", "json")
     record = json.loads(text)
     assert record["b"] == WORSE
