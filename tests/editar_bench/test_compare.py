@@ -200,6 +200,12 @@ def test_equal_models_are_not_told_apart(run_dummies: Run, tmp_path: Path) -> No
             {"slice_name": "sean"},
             "share no sample of a slice 'sean'; did you mean seen",
         ),
+        (
+            "noisy",
+            WORSE,
+            {"metrics": ["seconds_per_image"]},
+            "'seconds_per_image' is a cost, .* `editar-bench report --metric seconds_per_image` shows",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence(
