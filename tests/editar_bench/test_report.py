@@ -43,7 +43,6 @@ def test_latex_says_which_rows_are_partial_and_why_others_have_no_number() -> No
     assert text.isascii()
 
 
-@pytest.mark.parametrize("higher", [True, False])
 def test_no_name_or_reason_is_taken_for_a_command_or_a_tag() -> None:
     names = ["[mine]", "*mine", "m|<1>"]
     text = latex([ROW | {"model": name} for name in names])
@@ -53,6 +52,7 @@ def test_no_name_or_reason_is_taken_for_a_command_or_a_tag() -> None:
     assert "| failed: no &lt;sample id>.png |" in markdown([ROW | failed])
 
 
+@pytest.mark.parametrize("higher", [True, False])
 def test_partial_rows_come_after_complete_ones_and_before_those_without_a_number(
     higher: bool,
 ) -> None:
