@@ -26,6 +26,7 @@ from editar_bench.types import Task
 Place = tuple[str, int]  # sample, repeat
 
 _QUIET = Silent()
+_COSTS = {info.name for info in COST}
 LEVEL = 0.05  # of the family of all tests of a comparison
 
 _ROWS = """
@@ -168,14 +169,13 @@ def _rows(
                     f"'{model}' has no results on the {name} '{value}'"
                     f"{_refusal(reader, model, {column: value})}; it has {', '.join(sorted(have))}."
                 )
-    costs = {info.name for info in COST}
     keys = ("suite", "task", "dataset", "metric", "protocol")
     return {
         tuple(record[key] for key in keys): {str(name): value for name, value in record.items()}
         for record in records
         if (not tasks or record["task"] in tasks)
         and (not datasets or record["dataset"] in datasets)
-        and record["metric"] not in costs
+        and record["metric"] not in _COSTS
     }
 
 
@@ -207,6 +207,11 @@ def _check(shared: Sequence[tuple[str, ...]], a: str, b: str, metrics: Sequence[
         raise UserError(f"'{a}' and '{b}' share no task and metric; run both on the same task.")
     known = {place[3] for place in shared}
     for name in metrics:
+        if name in _COSTS:
+            raise UserError(
+                f"'{name}' is a cost, which belongs to batches and not to samples; `editar-bench report --metric "
+                f"{name}` shows it."
+            )
         if name not in known:
             raise UserError(
                 f"'{a}' and '{b}' share no metric '{name}'; {near_matches(name, known)}"

@@ -92,7 +92,8 @@ def _notes(rows: Sequence[Compared]) -> list[str]:
     """How to read the lines, and what they leave out."""
     tests = sum(row.paired.p is not None for row in rows)
     notes = [
-        f"{tests} tests; the better one is named where p, corrected by Holm for all of them, is below {LEVEL:g}."
+        f"{tests} test{'' if tests == 1 else 's'}; the better one is named where p, corrected by Holm for all of them, "
+        f"is below {LEVEL:g}."
     ]
     counts = sorted({row.paired.difference.n for row in rows})
     if len(counts) == 1:

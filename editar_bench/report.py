@@ -175,13 +175,17 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+    # A reason such as "no <sample id>.png" must not become a tag.
+    escaped = (c.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for c in cells)
     return f"| {' | '.join(escaped)} |"
 
 
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
+    "<": r"\textless{}",  # the default font has other characters in the places of these three
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "^": r"\textasciicircum{}",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
@@ -217,8 +221,8 @@ def latex(rows: Sequence[Row]) -> str:
     keys = ("suite", "dataset", "task", "metric", "protocol")
     for (suite, dataset, task, _, protocol), group in _groups(rows, *keys).items():
         lines += [r"\begin{table}", r"\centering", r"\begin{tabular}{lrrrr}", r"\toprule"]
-        lines += [" & ".join(_tex(name) for name in HEADER[:5]) + r" \\", r"\midrule"]
-        lines += [" & ".join(_tex(cell) for cell in _latex_cells(row)) + r" \\" for row in group]
+        lines += [_tex_line(HEADER[:5]), r"\midrule"]
+        lines += [_tex_line(_latex_cells(row)) for row in group]
         lines += [r"\bottomrule", r"\end{tabular}"]
         lines += [rf"\par{{\footnotesize {_tex(note)}\par}}" for note in _state_notes(group)]
         place = f"{task} ({suite}, {dataset})"
@@ -231,6 +235,12 @@ def _latex_cells(row: Row) -> tuple[str, ...]:
     """There is no room for the remark; a partial row says so beside its name."""
     model, *others = _cells(row)[:5]
     return (model + (" (partial)" if row["status"] == "partial" else ""), *others)
+
+
+def _tex_line(cells: Sequence[str]) -> str:
+    """A line of a table; the one above ends in a command that would take a star or a bracket for its own."""
+    line = " & ".join(_tex(cell) for cell in cells)
+    return ("{}" if line.startswith(("[", "*")) else "") + line + r" \\"
 
 
 def _state_notes(group: Sequence[Row]) -> list[str]:

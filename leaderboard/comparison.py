@@ -105,10 +105,22 @@ def budgets(found: Iterable[Cost]) -> Budgets:
 
 
 def points(frame: pd.DataFrame, column: Column) -> pd.DataFrame:
-    """One line a model that has both: model, value, low, high and seconds a picture; rows of one task."""
+    """One line a model that has both: model, value, low, high, seconds a picture and where they were taken.
+
+    Args:
+        frame: rows of one task.
+        column: the quality.
+    """
     whole = frame[(frame["slice"] == "") & frame["value"].notna()]
     quality = whole[(whole["metric"] == column.metric) & (whole["protocol"] == column.protocol)]
-    time = whole[whole["metric"] == SECONDS].set_index("model")["value"]
-    joined = quality.assign(seconds=quality["model"].map(time)).dropna(subset=["seconds"])
+    time = whole[whole["metric"] == SECONDS].set_index("model")
+    seconds, reason = (quality["model"].map(time[name]) for name in ("value", "reason"))
+    joined = quality.assign(seconds=seconds, place=[_place(text) for text in reason])
+    joined = joined.dropna(subset=["seconds"])
     joined = joined.rename(columns={"ci_low": "low", "ci_high": "high"})
-    return joined[["model", "value", "low", "high", "seconds"]].reset_index(drop=True)
+    return joined[["model", "value", "low", "high", "seconds", "place"]].reset_index(drop=True)
+
+
+def _place(reason: object) -> str:
+    """The machine, device and batch that a cost's reason begins with (`editar_bench.cost`); of old rows nothing."""
+    return reason.partition(";")[0] if isinstance(reason, str) and reason.startswith("on ") else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,5 +87,10 @@ def order_samples(
 
 
 def names_of(names: Any) -> list[str]:
-    """A list column of a data frame as a list."""
-    return [] if names is None else [str(name) for name in names]
+    """A list column of a data frame as a list; what is missing is None alone and NA among others."""
+    return [str(name) for name in names] if isinstance(names, Iterable) else []
+
+
+def text_of(value: Any) -> str:
+    """A text column of a data frame as text; what is missing is None alone and NaN among others."""
+    return value if isinstance(value, str) else ""

@@ -10,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 
+from editar_bench.tables import ratio
 from leaderboard.queries import Cell, Column, Grid, Row, goodness
 
 KIND_COLORS = {"measured": "#0b7285", "reference": "#adb5bd", "reported": "#b08900"}
@@ -29,8 +30,8 @@ text-align:right;vertical-align:top;white-space:nowrap}
 .eb .none{color:#7b8794;cursor:help;border-bottom:1px dotted #7b8794}
 .chip{display:inline-block;border-radius:.6rem;padding:0 .45rem;font-size:.7rem;line-height:1.15rem;
 color:#fff;margin-left:.35rem;vertical-align:middle}
-.chip.measured{background:#0b7285}.chip.reference{background:#adb5bd}.chip.reported{background:#b08900}
-.chip.partial{background:#d9480f}
+.chip.measured{background:#0b7285}.chip.reference{background:#6b7480}.chip.reported{background:#8a6a00}
+.chip.partial{background:#c2410c}
 .scroll{overflow-x:auto}
 .notes{color:#7b8794;font-size:.82rem;margin-top:.4rem}
 </style>"""
@@ -50,9 +51,9 @@ def number(value: float | None) -> str:
     if value == 0:
         return "0"
     digits = 3 - math.floor(math.log10(abs(value)))
-    if digits > 8:
+    if digits > 7:
         return f"{value:.2e}"
-    return f"{value:,.{min(max(digits, 0), 6)}f}"
+    return f"{value:,.{max(digits, 0)}f}"
 
 
 def chip(text: str, kind: str) -> str:
@@ -64,7 +65,7 @@ def show_grid(grid: Grid) -> None:
     """The table of one task."""
     heads = "".join(_head(column) for column in grid.columns)
     body = "".join(_row(row, grid.columns) for row in grid.rows)
-    _html(f'<table class="eb"><tr><th>model</th>{heads}</tr>{body}</table>')
+    _html("scroll", f'<table class="eb"><tr><th>model</th>{heads}</tr>{body}</table>')
 
 
 def show_heat(slices: Sequence[str], rows: Sequence[Row], column: Column) -> None:
@@ -84,7 +85,7 @@ def show_heat(slices: Sequence[str], rows: Sequence[Row], column: Column) -> Non
         + "</tr>"
         for row in rows
     )
-    _html(f'<table class="eb"><tr><th>model</th>{heads}</tr>{body}</table>')
+    _html("scroll", f'<table class="eb"><tr><th>model</th>{heads}</tr>{body}</table>')
 
 
 def show_rows(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -94,14 +95,13 @@ def show_rows(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         "<tr>" + "".join(f"<td>{escape(str(value))}</td>" for value in row) + "</tr>"
         for row in rows
     )
-    _html(f'<table class="eb text"><tr>{top}</tr>{body}</table>')
+    _html("scroll", f'<table class="eb text"><tr>{top}</tr>{body}</table>')
 
 
 def show_notes(notes: Sequence[str]) -> None:
     """Small lines of plain text."""
     if notes:
-        lines = "".join(f"<div>{escape(note)}</div>" for note in notes)
-        st.markdown(f'<div class="notes">{lines}</div>', unsafe_allow_html=True)
+        _html("notes", "".join(f"<div>{escape(note)}</div>" for note in notes))
 
 
 def plain(text: str) -> str:
@@ -109,8 +109,10 @@ def plain(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
-def _html(table: str) -> None:
-    st.markdown(f'<div class="scroll">{table}</div>', unsafe_allow_html=True)
+def _html(css: str, content: str) -> None:
+    # After an empty line of a cell's text Markdown would no longer take it for HTML.
+    one_line = " ".join(content.splitlines())
+    st.markdown(f'<div class="{css}">{one_line}</div>', unsafe_allow_html=True)
 
 
 def _head(column: Column) -> str:
@@ -140,7 +142,7 @@ def _cell(cell: Cell | None, row: Row) -> str:
     if cell.low is not None and cell.high is not None:
         lines.append(f"{number(cell.low)} … {number(cell.high)}")
     if cell.gap is not None:
-        lines.append(f"gap closed {cell.gap:.2f}")
+        lines.append(f"gap closed {ratio(cell.gap)}")
     if cell.n != row.n:
         lines.append(f"n = {cell.n:,}")
     small = "".join(f"<small>{line}</small>" for line in lines)

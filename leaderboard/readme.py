@@ -16,6 +16,7 @@ import pandas as pd
 from editar_bench.compare import Compared, compare, one_family
 from editar_bench.statistics import mean_of_known
 from editar_bench.store import Reader, UserError
+from editar_bench.tables import DASH, ratio
 from leaderboard import comparison, queries
 
 BEGIN, END = "<!-- results: python -m leaderboard.readme -->", "<!-- end of results -->"
@@ -34,7 +35,6 @@ COMPACT = (
 RIVALS = ("shuffled", "blank", "llamagen-scenes")
 IMG2IMG, SOURCE = "stable-diffusion-scenes", "copy-source"
 UNITS = "(Values: squared error ×10⁻⁴, PSNR in dB, CLIP score 100·cos, kernel distance ×10⁻³.)"
-DASH = "–"
 MARK = "†"
 BEATS = (
     "Here a model beats a rival where their intervals do not touch. "
@@ -96,7 +96,7 @@ def number(value: float | None) -> str:
     if value is None:
         return DASH
     digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1 if abs(value) < 1000 else 0
-    return f"{value:.{digits}f}"
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # no minus before a zero
 
 
 def scores(table: Table, task: str, whole: int = 250) -> list[str]:
@@ -116,7 +116,7 @@ def scores(table: Table, task: str, whole: int = 250) -> list[str]:
             cells.append(text)
         gap = table.value(task, model, metrics[0], "gap_closed")
         if any(cell != DASH for cell in cells):
-            lines.append(_line([f"`{model}`", *cells, DASH if gap is None else f"{gap:.2f}"]))
+            lines.append(_line([f"`{model}`", *cells, ratio(gap)]))
     return [*lines, ""]
 
 
@@ -249,7 +249,7 @@ def compared(table: Table, found: Iterable[comparison.Cost]) -> list[str]:
             f"{cost.samples:,}",
             DASH if cost.flops is None else f"{cost.flops:.1e}",
             f"{cost.minutes:.0f}",
-            *(DASH if gap is None else f"{gap:.2f}" for gap in gaps),
+            *map(ratio, gaps),
             number(seconds),
         ]
         lines.append(_line(cells))

@@ -30,11 +30,26 @@ _HIDDEN = frozenset({"oracle", "shuffled", "blank", "copy-source"}) | {
 
 
 def make_sheet(reader: Reader, out: Path, suite: str, dataset: str, count: int) -> Image.Image:
-    """The first `count` samples of every task: condition, models in the order of the pages, truth."""
+    """Samples of every task, evenly from its split: condition, models in the order of the pages, truth.
+
+    Args:
+        reader: of the store.
+        out: its folder.
+        suite: of the samples.
+        dataset: of the samples.
+        count: samples a task; all where there are fewer.
+
+    Raises:
+        UserError: the store has no samples of these tasks.
+    """
     columns = []
     for tasks in COLUMNS:
         made = [_block(reader, out, suite, dataset, task, count) for task in tasks]
         columns.append([block for block in made if block is not None])
+    if not any(columns):
+        raise UserError(
+            f"{out} has no pictures of {dataset}; make some with `editar-bench run --task all --out {out}`."
+        )
     width = LABEL + count * (SIDE + GAP)
     heights = [sum(block.height + 3 * GAP for block in blocks) for blocks in columns]
     sheet = Image.new("RGB", (width * len(columns), max(heights)), "white")
@@ -54,7 +69,8 @@ def _block(
         return None
     fingerprint = str(samples["dataset_fingerprint"].iloc[0])
     outputs = gallery.outputs(reader, suite, dataset, task, fingerprint)
-    chosen = samples.iloc[np.linspace(0, len(samples) - 1, count).round().astype(int)]
+    places = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
+    chosen = samples.iloc[places]
     pairs = zip(outputs["model"], outputs["kind"], strict=True)
     models = [
         m for m in queries.model_order(dict.fromkeys(pairs)) if m not in _HIDDEN and ":" not in m
@@ -78,9 +94,10 @@ def _draw(out: Path, rows: Sequence[tuple[str, Sequence[str | None]]]) -> Image.
     for y, (name, paths) in enumerate(rows):
         pen.text((4, y * (SIDE + GAP) + SIDE // 2 - 6), name, fill="black")
         for x, path in enumerate(paths):
-            if isinstance(path, str):
+            file = gallery.picture_file(out, path)
+            if file is not None:
                 place = (LABEL + x * (SIDE + GAP), y * (SIDE + GAP))
-                block.paste(Image.fromarray(_enlarged(out / path)), place)
+                block.paste(Image.fromarray(_enlarged(file)), place)
     return block
 
 
@@ -100,8 +117,8 @@ def main() -> None:
     options = parser.parse_args()
     try:
         sheet = make_sheet(Reader(options.out), options.out, "scenes", "scenes", options.samples)
-    except UserError as error:
-        sys.exit(str(error))
+    except (UserError, OSError) as error:
+        sys.exit(f"sheet: {error}")
     options.picture.parent.mkdir(parents=True, exist_ok=True)
     sheet.quantize(256).save(options.picture, optimize=True)  # a third of the size
 

@@ -21,7 +21,7 @@ def compare(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="Only these metrics (comma list). Without it: all but costs and distances between distributions."
+            help="Only these metrics (comma list). Without it: all but distances between distributions."
         ),
     ] = None,
     slice: Annotated[  # noqa: A002 - the name of the option

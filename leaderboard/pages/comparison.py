@@ -38,7 +38,7 @@ def chart(points: pd.DataFrame, column: queries.Column) -> alt.LayerChart | alt.
     value = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
     rules = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
     dots = base.mark_circle(size=110, opacity=1, color="#0b7285").encode(
-        y=value, tooltip=["model", "value", "low", "high", "seconds"]
+        y=value, tooltip=["model", "value", "low", "high", "seconds", "place"]
     )
     names = base.mark_text(align="left", dx=9, dy=-7).encode(y=value, text="model:N")
     return alt.layer(rules, dots, names).properties(width="container", height=380)
@@ -73,6 +73,10 @@ def main() -> None:
                 st.caption("No model at the common budget has this number.")
             else:
                 st.altair_chart(chart(points, column))
+                if len(places := dict.fromkeys(filter(None, points["place"]))) > 1:
+                    st.caption(
+                        look.plain(f"Seconds compare only within one place: {'; '.join(places)}.")
+                    )
     if divided.apart:
         st.subheader("Other budgets")
         show_costs(divided.apart)

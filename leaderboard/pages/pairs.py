@@ -38,7 +38,7 @@ def main() -> None:
     rows = here[(here["task"] == task) & here["value"].notna()]
     order = [row.model for row in queries.grid(rows, source.numbers()[1]).rows]
     if len(order) < 2:
-        st.info("Only one model has results here; a comparison needs two.")
+        st.info("Fewer than two models have results here; a comparison needs two.")
         st.stop()
     a = middle.selectbox("A", order, key="pair-a")
     b = right.selectbox("B", [model for model in order if model != a], key="pair-b")

@@ -102,12 +102,13 @@ def step(count: int) -> int:
 
 def show_sample(out: Path, sample: pd.Series, outputs: pd.DataFrame, scores: pd.DataFrame) -> None:
     """Words, pictures and scores of one sample."""
-    st.subheader(look.plain(str(sample["prompt"])))
-    words = [str(sample["sample_id"]), sample["category"], *gallery.names_of(sample["slices"])]
-    st.caption(look.plain(" · ".join(dict.fromkeys(str(word) for word in words if word))))
+    st.subheader(look.plain(gallery.text_of(sample["prompt"])))
+    category, slices = gallery.text_of(sample["category"]), gallery.names_of(sample["slices"])
+    words = dict.fromkeys(filter(None, (str(sample["sample_id"]), category, *slices)))
+    st.caption(look.plain(" · ".join(words)))
     for name, label in (("source_caption", "Source"), ("target_caption", "Target")):
-        if isinstance(sample[name], str) and sample[name]:
-            st.caption(look.plain(f"{label}: {sample[name]}"))
+        if caption := gallery.text_of(sample[name]):
+            st.caption(look.plain(f"{label}: {caption}"))
     here = outputs[outputs["sample_id"] == sample["sample_id"]].set_index("model")
     order = queries.model_order(zip(here.index, here["kind"], strict=True))
     pictures = [
@@ -142,7 +143,9 @@ def show_scores(here: pd.DataFrame, order: list[str], scores: pd.DataFrame) -> N
 
 
 def _why(output: pd.Series) -> str:
-    return f"No picture: {output['reason'] or output['status']}."
+    if output["status"] == "ok":
+        return f"The file {gallery.text_of(output['path'])} is missing or unreadable."
+    return f"No picture: {gallery.text_of(output['reason']) or output['status']}."
 
 
 def main() -> None:

@@ -161,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="editar-bench train",
         description="Train the networks of the scenes suite from nothing, resumably.",
         epilog="Examples: train all --minutes 120   |   train editar --minutes 30 --from weights   |   "
-        "train families --flops 5e13 --weights my-weights   |   train ablations --flops 4e13",
+        "train families --flops 4e13 --weights my-weights   |   train ablations --flops 4e13",
     )
     parser.add_argument(
         "network",

@@ -200,6 +200,12 @@ def test_equal_models_are_not_told_apart(run_dummies: Run, tmp_path: Path) -> No
             {"slice_name": "sean"},
             "share no sample of a slice 'sean'; did you mean seen",
         ),
+        (
+            "noisy",
+            WORSE,
+            {"metrics": ["seconds_per_image"]},
+            "'seconds_per_image' is a cost, .* `editar-bench report --metric seconds_per_image` shows",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence(
@@ -249,6 +255,8 @@ def test_the_command_prints_every_format(out: Path) -> None:
     assert code == 0
     assert f"depth on dummy: A = noisy, B = {WORSE}" in text and "2 tests" in text
     assert "undefined for one of the two or both: 1 depth samples of dummy_error." in text
+    code, text, _ = call(*asked, "--task", "edit")
+    assert code == 0 and "1 test; the better one" in text
     code, text, _ = call(*asked, "--format", "json")
     record = json.loads(text)
     assert record["b"] == WORSE

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from editar_bench.report import COLUMNS, _order, latex
+from editar_bench.report import COLUMNS, _order, latex, markdown
 
 ROW: dict[str, Any] = dict.fromkeys(COLUMNS) | {
     "suite": "scenes",
@@ -41,6 +41,15 @@ def test_latex_says_which_rows_are_partial_and_why_others_have_no_number() -> No
     assert r"{\footnotesize part: partial: 1 of 5000 samples\par}" in text
     assert r"{\footnotesize a, b: unsupported: no ``edit'' -- naive ?\_x\par}" in text
     assert text.isascii()
+
+
+def test_no_name_or_reason_is_taken_for_a_command_or_a_tag() -> None:
+    names = ["[mine]", "*mine", "m|<1>"]
+    text = latex([ROW | {"model": name} for name in names])
+    assert all(line in text for line in ("\n{}[mine] &", "\n{}*mine &"))
+    assert r"m\textbar{}\textless{}1\textgreater{} &" in text
+    failed = {"value": None, "status": "failed", "reason": "no <sample id>.png"}
+    assert "| failed: no &lt;sample id>.png |" in markdown([ROW | failed])
 
 
 @pytest.mark.parametrize("higher", [True, False])

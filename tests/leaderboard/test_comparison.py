@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from editar_bench.store import Reader
+from editar_bench.store import Reader, Store
 from leaderboard.comparison import Cost, budgets, costs, points, recorded
 from leaderboard.queries import columns_of
-from tests.leaderboard.conftest import CLIP, TRAINING
+from tests.leaderboard.conftest import CLIP, SECONDS, TRAINING, make_aggregate
 from tests.leaderboard.test_pages import Open, opened, text
 
 __all__ = ["opened"]
@@ -77,9 +80,32 @@ def test_points_join_quality_and_seconds_of_a_model(results: Path) -> None:
 
 def test_models_without_seconds_are_left_out() -> None:
     row = {"slice": "", "metric": "m", "protocol": "p", "model": "a", "value": 1.0}
-    frame = pd.DataFrame([row | {"ci_low": 0.5, "ci_high": 1.5, "higher_is_better": True}])
+    frame = pd.DataFrame(
+        [row | {"ci_low": 0.5, "ci_high": 1.5, "higher_is_better": True, "reason": ""}]
+    )
     (column,) = columns_of(frame, pd.DataFrame(columns=["metric", "protocol"]))
     assert points(frame, column).empty
+
+
+def test_seconds_of_two_places_are_told_apart(opened: Open, results: Path, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    shutil.copytree(results, out)
+    assert "within one place" not in text(opened("pages/comparison.py", out))
+    with Store.open(out) as store:
+        (run_id,) = (row["run_id"] for row in store.query("SELECT run_id FROM run"))
+        record = store.query("SELECT * FROM run")[0]
+        noted = json.loads(record["provenance"])
+        noted["models"]["pix2pix"]["training"]["flops"] = TRAINING["flops"]
+        store.write_part("run", [record | {"provenance": json.dumps(noted)}])
+        store.write_aggregates(
+            [
+                replace(make_aggregate(run_id, model, SECONDS, "edit", 0.2), reason=reason)
+                for model, reason in (("editar", "on a (cpu); 1 other"), ("pix2pix", "on b (cpu)"))
+            ]
+        )
+        store.publish()
+    shown = text(opened("pages/comparison.py", out)).replace("\\", "")
+    assert "Seconds compare only within one place: on a (cpu); on b (cpu)." in shown
 
 
 def test_the_page_warns_of_unequal_budgets(opened: Open, results: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,8 +19,8 @@ from streamlit.testing.v1 import AppTest
 
 import leaderboard
 from editar_bench import migrations
-from editar_bench.store import Reader, Store
-from leaderboard import gallery
+from editar_bench.store import Reader, RunRecord, Store
+from leaderboard import gallery, look
 from leaderboard.source import VARIABLE, results_folder
 from tests.leaderboard.conftest import CLIP, MSE, REASON, make_aggregate
 
@@ -160,6 +162,14 @@ def test_two_models_are_told_apart_by_their_common_samples(opened: Open, results
     assert "<td>3 / 0 / 0</td><td>0.2500</td>" in table
 
 
+def test_models_that_all_failed_cannot_be_compared(opened: Open, tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.write_aggregates([make_aggregate("r", "editar", MSE, "edit", None)])
+        store.publish()
+    shown = opened("pages/pairs.py", tmp_path)
+    assert "Fewer than two models have results here" in shown.info[0].value
+
+
 def test_filters_remove_models(opened: Open, results: Path) -> None:
     page = opened("app.py", results)
     page.multiselect(key="filter-model").select("editar").run()
@@ -226,6 +236,57 @@ def test_a_picture_that_failed_shows_why(opened: Open, results: Path) -> None:
     assert "No picture" not in text(page)
     page.number_input(key="place").set_value(2).run()
     assert r"No picture\: out of memory\." in text(page)
+
+
+def test_a_file_that_is_gone_is_named(opened: Open, results: Path, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    shutil.copytree(results, out)
+    (out / "pictures" / "edit-0-editar.png").unlink()
+    with Store.open(out) as store:
+        rows = store.query("SELECT * FROM output WHERE model = 'editar'")
+        store.write_part("output", [row | {"reason": None} for row in rows])  # as runs write it
+        store.publish()
+    shown = text(opened("pages/samples.py", out)).replace("\\", "")
+    assert "The file pictures/edit-0-editar.png is missing or unreadable." in shown
+    assert "No picture" not in shown
+
+
+def test_a_sample_without_category_and_slices_is_shown(
+    opened: Open, results: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "store"
+    shutil.copytree(results, out)
+    with Store.open(out) as store:
+        (row,) = store.query("SELECT * FROM sample WHERE sample_id = 'edit-0'")
+        store.write_part("sample", [row | dict.fromkeys(("category", "slices", "source_caption"))])
+        store.publish()
+    page = opened("pages/samples.py", out)
+    assert not page.exception
+    assert page.caption[1].value == r"edit\-0" and "nan" not in text(page).lower()
+
+
+def test_empty_lines_in_a_text_do_not_end_a_table(opened: Open, tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        spec = {"question": "Rules:\n\n- **look**\r\n\r\n<b>"}
+        record = RunRecord(suite="scenes", dataset="scenes", spec=spec, provenance={})
+        store.finish_run(store.begin_run(record))
+    page = opened("pages/runs.py", tmp_path)
+    (table,) = (m.value for m in page.markdown if "Rules" in m.value)
+    assert len(table.splitlines()) == 1 and "- **look**" in table and "&lt;b&gt;</td>" in table
+
+
+def test_labels_can_be_read_on_their_colors() -> None:
+    def brightness(color: str) -> float:  # relative luminance, as WCAG 2 has it
+        parts = [int(color[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        red, green, blue = (
+            x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    colors = dict(re.findall(r"\.chip\.(\w+)\{background:#(\w{6})\}", look._CSS))
+    assert set(colors) == {"measured", "reference", "reported", "partial"}
+    for color in colors.values():
+        assert 1.05 / (brightness(color) + 0.05) >= 4.5  # white text
 
 
 def test_samples_are_filtered_and_sorted(opened: Open, results: Path) -> None:

@@ -269,6 +269,8 @@ def test_model_order_puts_references_last_in_their_order() -> None:
         (1234.56, "1,235"),
         (-0.5, "-0.5000"),
         (1e-9, "1.00e-09"),
+        (0.00012344, "0.0001234"),
+        (0.00001234, "1.23e-05"),
     ],
 )
 def test_numbers_have_four_digits(value: float | None, text: str) -> None:

@@ -16,6 +16,7 @@ from editar_bench.types import Task
 from leaderboard import readme
 from leaderboard.comparison import Cost
 from leaderboard.readme import (
+    COLUMNS,
     Pairing,
     Table,
     beaten,
@@ -206,6 +207,13 @@ def test_numbers_are_short() -> None:
         "345.7",
         "98765",
     ]
+
+
+def test_no_minus_stands_before_a_zero() -> None:
+    assert number(-0.0004) == "0.000" and number(-0.0006) == "-0.001"
+    rows = [row("edge", "editar-scenes", m, -0.0, gap_closed=-0.001) for m in COLUMNS["edge"]]
+    lines = scores(Table(pd.DataFrame(rows)), "edge")
+    assert lines[4].endswith("| 0.00 |")
 
 
 def test_only_what_stands_between_the_marks_changes() -> None:
