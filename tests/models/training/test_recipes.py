@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -350,10 +351,8 @@ def test_a_checkpoint_of_other_settings_is_not_taken_up(ticking, tmp_path):
 @pytest.mark.parametrize("killed_at", [4, None])  # None: it came to its end
 def test_a_checkpoint_of_another_seed_is_not_taken_up(ticking, tmp_path, killed_at):
     """Its weights would be exported as this seed's."""
-    try:
+    with suppress(KeyboardInterrupt):
         train(_Line(killed_at), tmp_path, seed=0)
-    except KeyboardInterrupt:
-        pass
     with pytest.raises(UserError, match=r"with seed 0 instead of 1; .*delete it"):
         train(_Line(), tmp_path, seed=1)
 
@@ -375,10 +374,8 @@ def test_a_continuation_is_not_taken_up_as_a_run_from_nothing(ticking, tmp_path,
     """The record would lose the runs before it and claim the full rate."""
     train(_Line(), tmp_path)
     record = tmp_path / "weights" / "line.training.json"
-    try:
+    with suppress(KeyboardInterrupt):
         train(_Line(killed_at), tmp_path, continue_from=tmp_path / "weights")
-    except KeyboardInterrupt:
-        pass
     before = record.read_text()
     with pytest.raises(
         UserError, match="went on from shipped weights; .*--from weights.*delete it"
