@@ -1,6 +1,6 @@
 """The one trainer: any recipe, a budget of minutes, resumable, with curves and sample sheets.
 
-The learning rate follows the share of the budget that is spent (linear warm-up, then cosine to zero), so ten
+The learning rate follows the share of the budget that is spent (linear warm-up, then cosine to 2 %), so ten
 minutes on a GPU and two hours on two cores run the same recipe. The budget is minutes or floating-point
 operations; networks that are to be compared get the same number of the latter; published recipes count steps.
 Everything needed to go on after a kill is in `checkpoint.pt`.

@@ -172,6 +172,13 @@ def test_decoder_trains_without_touching_a_code(bank, tmp_path):
     assert all(map(torch.equal, module.encode_multiscale(images), pyramid))
 
 
+def test_the_record_of_a_decoder_does_not_say_that_no_code_is_in_use(bank, tmp_path):
+    recipe = make_decoder(bank, tmp_path)
+    figures = recipe.validate(recipe.build().eval())
+    assert "codes_used" not in figures
+    assert {"psnr_objects", "psnr_objects_multiscale", "psnr_edge"} <= figures.keys()
+
+
 def test_generators_stay_within_the_budget(bank, weights):
     vae = KLRecipe(bank, bank).build()
     assert sum(p.numel() for p in vae.parameters()) <= 1.5e6
