@@ -58,8 +58,13 @@ class Campaign:
             return self.weights / "codec"
         return self.runs / name if name in _NOT_SHIPPED else self.weights / name
 
-    def tokenizer(self) -> bytes:
-        """The SentencePiece model that every text network shares; trained once."""
+    def tokenizer(self, own: Path) -> bytes:
+        """The SentencePiece model that every text network shares, trained once.
+
+        Args:
+            own: where the network keeps the one it was trained with. A network that goes on reads with that: another
+                one numbers the pieces otherwise.
+        """
         from editar_bench.types import Task
         from models.editar.templates import prompt_for
         from models.editar.text import train_tokenizer
@@ -67,7 +72,7 @@ class Campaign:
 
         path = self.runs / "spiece.model"
         shipped = self.weights / "text" / "spiece.model"
-        for known in (path, shipped):
+        for known in (own, path, shipped) if self.continuing else (path, shipped):
             if known.exists():
                 return known.read_bytes()
         texts = []
@@ -119,7 +124,8 @@ def _text(campaign: Campaign) -> Recipe:
     from models.training.text_recipe import TextRecipe
 
     banks = campaign.bank("train"), campaign.bank("validation")
-    return TextRecipe(*banks, campaign.tokenizer(), campaign.folder("text"))
+    folder = campaign.folder("text")
+    return TextRecipe(*banks, campaign.tokenizer(folder / "spiece.model"), folder)
 
 
 def _segmenter(campaign: Campaign) -> Recipe:
@@ -138,7 +144,8 @@ def _clip(campaign: Campaign) -> Recipe:
     from models.training.evaluator_recipes import CLIPRecipe
 
     banks = campaign.bank("evaluator"), campaign.bank("validation")
-    return CLIPRecipe(*banks, campaign.tokenizer())
+    own = campaign.folder("clip") / "clip" / "spiece.model"
+    return CLIPRecipe(*banks, campaign.tokenizer(own))
 
 
 def _teacher(campaign: Campaign) -> Recipe:

@@ -71,7 +71,7 @@ class LlamaGenRecipe:
         return entropy, {"entropy": float(entropy.detach())}
 
     def validate(self, module: LlamaGen) -> dict[str, float]:
-        """Cross-entropy on the validation split, with the captions and with those of other pictures."""
+        """Cross-entropy on the validation split, with the captions and without any."""
         batch = self._shown()
         keep_B = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
         figures = {"entropy_caption": self._entropy(module, batch, self.validation, keep_B)}

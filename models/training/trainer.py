@@ -1,6 +1,6 @@
 """The one trainer: any recipe, a budget of minutes, resumable, with curves and sample sheets.
 
-The learning rate follows the share of the budget that is spent (linear warm-up, then cosine to zero), so ten
+The learning rate follows the share of the budget that is spent (linear warm-up, then cosine to 2 %), so ten
 minutes on a GPU and two hours on two cores run the same recipe. The budget is minutes or floating-point
 operations; networks that are to be compared get the same number of the latter; published recipes count steps.
 Everything needed to go on after a kill is in `checkpoint.pt`.
@@ -175,6 +175,7 @@ class Trainer:
             "torch": torch.get_rng_state(),
             "clock": [self.clock.step, self.clock.samples, self.clock.seconds, self.clock.flops],
             "settings": _plain(self.recipe.settings),
+            "seed": self.seed,
             "continued": self.continue_from is not None,
             "finished": self.budget.share(self.clock) >= 1,
             "curve": self.curve,
@@ -203,6 +204,18 @@ class Trainer:
             raise UserError(
                 f"train: the checkpoint {path} was made with other settings or beside other networks "
                 "than today's; delete it to start this network anew"
+            )
+        # Taken up, either would be recorded as what this call was asked for.
+        if state["continued"] and self.continue_from is None:
+            raise UserError(
+                f"train: the checkpoint {path} is of a run that went on from shipped weights; go on with it by "
+                "`--from weights`, or delete it to start this network anew"
+            )
+        seed = state.get("seed", self.seed)  # checkpoints of before do not say it
+        if seed != self.seed:
+            raise UserError(
+                f"train: the checkpoint {path} was made with seed {seed} instead of {self.seed}; keep to that seed, "
+                "choose another folder of runs, or delete it to start this network anew"
             )
         assert self.machine is not None
         self.machine.restore(module, optimizers, state)

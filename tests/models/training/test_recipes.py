@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -169,6 +170,13 @@ def test_decoder_trains_without_touching_a_code(bank, tmp_path):
     assert moved and all(k.startswith(("decoder.", "post_quant_conv.")) for k in moved)
     assert torch.equal(module.encode(images), codes)
     assert all(map(torch.equal, module.encode_multiscale(images), pyramid))
+
+
+def test_the_record_of_a_decoder_does_not_say_that_no_code_is_in_use(bank, tmp_path):
+    recipe = make_decoder(bank, tmp_path)
+    figures = recipe.validate(recipe.build().eval())
+    assert "codes_used" not in figures
+    assert {"psnr_objects", "psnr_objects_multiscale", "psnr_edge"} <= figures.keys()
 
 
 def test_generators_stay_within_the_budget(bank, weights):
@@ -345,6 +353,42 @@ def test_a_checkpoint_of_other_settings_is_not_taken_up(ticking, tmp_path):
     with pytest.raises(UserError, match="other settings or beside other networks.*delete it"):
         train(other, tmp_path)
     assert not (tmp_path / "weights").exists()
+
+
+@pytest.mark.parametrize("killed_at", [4, None])  # None: it came to its end
+def test_a_checkpoint_of_another_seed_is_not_taken_up(ticking, tmp_path, killed_at):
+    """Its weights would be exported as this seed's."""
+    with suppress(KeyboardInterrupt):
+        train(_Line(killed_at), tmp_path, seed=0)
+    with pytest.raises(UserError, match=r"with seed 0 instead of 1; .*delete it"):
+        train(_Line(), tmp_path, seed=1)
+
+
+def test_a_checkpoint_that_does_not_say_its_seed_is_taken_up(ticking, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(_Line(killed_at=4), tmp_path)
+    path = tmp_path / "run" / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    del state["seed"]
+    torch.save(state, path)
+    recipe = _Line()
+    train(recipe, tmp_path)
+    assert len(recipe.losses) == 6
+
+
+@pytest.mark.parametrize("killed_at", [4, None])
+def test_a_continuation_is_not_taken_up_as_a_run_from_nothing(ticking, tmp_path, killed_at):
+    """The record would lose the runs before it and claim the full rate."""
+    train(_Line(), tmp_path)
+    record = tmp_path / "weights" / "line.training.json"
+    with suppress(KeyboardInterrupt):
+        train(_Line(killed_at), tmp_path, continue_from=tmp_path / "weights")
+    before = record.read_text()
+    with pytest.raises(
+        UserError, match="went on from shipped weights; .*--from weights.*delete it"
+    ):
+        train(_Line(), tmp_path)
+    assert record.read_text() == before
 
 
 def test_what_is_trained_on_codes_names_them_in_its_settings(bank, weights, tmp_path):
