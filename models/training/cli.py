@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import uuid
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,8 +135,21 @@ def _places(folder: Path | None, wanted: Container[str]) -> dict[str, Path]:
         return {}
     for name in _FOUNDATIONS:
         if name not in wanted and not (folder / name).exists() and (WEIGHTS / name).exists():
-            shutil.copytree(WEIGHTS / name, folder / name)
+            _copy_whole(WEIGHTS / name, folder / name)
     return {"weights": folder, "judges": folder / "evaluators"}
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy a folder, whole or not at all: several processes may begin to train into one folder at once."""
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        shutil.copytree(source, aside)
+        aside.rename(target)
+    except OSError:
+        if not target.exists():  # else another process was first
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def device_of(wanted: str) -> str:
