@@ -18,7 +18,7 @@ class EditarAblation(EditarCommon):
     """`editar-common` trained otherwise; its codec and text encoder are copies of the shipped ones."""
 
     root: ClassVar[Path | None] = ABLATIONS
-    made_by = "`editar-bench train teacher` and then `editar-bench train ablations --flops 4e13`"
+    made_by = "`editar-bench train teacher` and then `editar-bench train ablations --flops 5e13`"
 
 
 class NoDistillation(EditarAblation):

@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 
 _Network = TypeVar("_Network", bound="RotaryNetwork")
 
-# Best of the same four trials each on the validation split (32 samples a task, mean gap closed): no guidance and
-# temperature 1, 0.7 or 0.5, or guidance 2 and temperature 0.7.
+# Best of four trials each on the validation split (32 samples a task, mean gap closed; docs/training-log.md): no
+# guidance and temperature 1, 0.7 or 0.5, or guidance 2 and temperature 0.7; of Muse steps were among them.
 GUIDANCE = 1.0
+PARTI_TEMPERATURE = 1.0
+LLAMAGEN_TEMPERATURE = 0.7
+VAR_TEMPERATURE = 0.5
 MUSE_GUIDANCE = 2.0
-TEMPERATURE = 0.7
-LLAMAGEN_TEMPERATURE = VAR_TEMPERATURE = 0.5
+MUSE_TEMPERATURE = 1.0  # no better than 8 steps at 0.7, and half of the kernel distance or less
 TOP_K = 0  # no limit
 MUSE_STEPS = 12
 MOST_STEPS = 1000  # far beyond the number of codes; each draws numbers of its own
@@ -105,7 +107,7 @@ class MuseScenes(CompactModel["Muse"]):
     def __init__(
         self,
         guidance: float = MUSE_GUIDANCE,
-        temperature: float = TEMPERATURE,
+        temperature: float = MUSE_TEMPERATURE,
         top_k: int = TOP_K,
         steps: int = MUSE_STEPS,
         choice_temperature: float = MUSE_CHOICE_TEMPERATURE,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from editar_bench.types import Example
 from models.adapters.compact import (
     GUIDANCE,
-    TEMPERATURE,
+    PARTI_TEMPERATURE,
     TOP_K,
     CompactModel,
     conditions,
@@ -29,7 +29,7 @@ class PartiScenes(CompactModel["Parti"]):
     folder = "parti"
 
     def __init__(
-        self, guidance: float = GUIDANCE, temperature: float = TEMPERATURE, top_k: int = TOP_K
+        self, guidance: float = GUIDANCE, temperature: float = PARTI_TEMPERATURE, top_k: int = TOP_K
     ) -> None:
         super().__init__(draw_settings(guidance, temperature, top_k))
 

@@ -30,13 +30,13 @@ SIDE = 64  # pixels; the only size that the networks have seen
 SHARED = ("vae", "text")
 BASE = "stable-diffusion"
 FAMILY = (BASE, "controlnet-depth", "controlnet-edge", "controlnet-segmentation")
-# Best of four trials each on the validation split (32 samples a task, 48 of edits, mean gap closed). Published:
-# guidance 7.5 for all three, strength 0.8, control scale 1, image guidance 1.5, and 100 steps of InstructPix2Pix, which
-# runs its network three times a step.
+# Best of four trials each on the validation split (32 samples a task, mean gap closed; docs/training-log.md).
+# Published: guidance 7.5 for all three, strength 0.8, 20 steps and control scale 1 of the ControlNets, image guidance
+# 1.5 and 100 steps of InstructPix2Pix, which runs its network three times a step.
 STRENGTH = 0.45
 EDIT_GUIDANCE = 3.0
-CONTROL_GUIDANCE, CONTROL_SCALE = 1.0, 2.0
-INSTRUCT_STEPS, INSTRUCT_GUIDANCE, IMAGE_GUIDANCE = 20, 1.5, 1.5
+CONTROL_STEPS, CONTROL_GUIDANCE, CONTROL_SCALE = 10, 1.0, 2.0
+INSTRUCT_STEPS, INSTRUCT_GUIDANCE, IMAGE_GUIDANCE = 40, 1.5, 1.5
 
 
 class _Scenes(DiffusionAdapter):
@@ -117,7 +117,7 @@ class ControlNetScenes(_Scenes, ControlNet):
 
     def __init__(
         self,
-        steps: int = 20,
+        steps: int = CONTROL_STEPS,
         guidance: float = CONTROL_GUIDANCE,
         scale: float = CONTROL_SCALE,
     ) -> None:

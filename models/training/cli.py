@@ -61,7 +61,7 @@ def _budgets(options: argparse.Namespace) -> dict[str, Budget]:
     wanted = options.network
     if wanted in ("families", "ablations"):
         if options.flops is None:
-            raise UserError(f"train {wanted}: say how much each of them gets, as in --flops 4e13")
+            raise UserError(f"train {wanted}: say how much each of them gets, as in --flops 5e13")
         if wanted == "ablations":
             return {name: Budget(flops=options.flops) for name in ABLATIONS}
         return {name: Budget(flops=flops) for name, flops in operations(options.flops).items()}
@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="editar-bench train",
         description="Train the networks of the scenes suite from nothing, resumably.",
         epilog="Examples: train all --minutes 120   |   train editar --minutes 30 --from weights   |   "
-        "train families --flops 4e13 --weights my-weights   |   train ablations --flops 4e13",
+        "train families --flops 5e13 --weights my-weights   |   train ablations --flops 5e13",
     )
     parser.add_argument(
         "network",
