@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 # to 1 (published: 3.0 and 1.0): colder draws lose the objects, more guidance costs exactness.
 GUIDANCE = 1.0
 TEMPERATURE = 0.7
-# Of the four trials of `compact`, 0.7 closes as much of the gaps (0.125 and 0.120, 128 samples a task) and leaves objects
-# out: its kernel distances are four to eight times as large.
+# Of the four trials of `compact`, 0.7 closes as much of the gaps (0.125 and 0.120, 128 samples
+# a task) and leaves objects out: its kernel distances are four to eight times as large.
 COMMON_TEMPERATURE = 1.0
 # As published (arXiv 2501.04699; its README and sampling script).
 RELEASED_GUIDANCE = 3.0
