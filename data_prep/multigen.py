@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import hub_copy, paired
-from editar_bench.conditions import canny_kornia
+from editar_bench.conditions import canny_published
 from editar_bench.types import Picture, Task
 
 DEPTH = hub_copy.HubSplit(
@@ -78,7 +78,7 @@ def depth_rows(original: Path) -> Iterator[dict[str, Any]]:
 def canny_rows(original: Path) -> Iterator[dict[str, Any]]:
     """One paired row a picture."""
     for _, _, common in _rows(original, Task.EDGE, CANNY):
-        yield common | {"condition": canny_kornia(hub_copy.decoded(common["target"]))}
+        yield common | {"condition": canny_published(hub_copy.decoded(common["target"]))}
 
 
 def _rows(

@@ -52,19 +52,23 @@ ADE20K_PALETTE: tuple[tuple[int, int, int], ...] = tuple(
 CANNY_LOW, CANNY_HIGH = 0.1, 0.2  # hysteresis thresholds on pictures in [0, 1]
 
 
-def canny_kornia_batch(rgb_BHW3: torch.Tensor) -> torch.Tensor:
+def canny_kornia_batch(rgb_BHW3: torch.Tensor, *, double: bool = True) -> torch.Tensor:
     """Edges by the convention `kornia` 0.1/0.2, white on black; uint8 (B, H, W, 3) to the same.
 
-    As ControlNet++ and EditAR do it: gray, 5×5 Gaussian of sigma 1, hysteresis. No blur of our own. But in float64,
-    where processors agree: in float32 the order of sums decides near-ties (on 250 test pictures one processor was 2
-    pixels away, and 99 between two ways of convolving).
+    As ControlNet++ and EditAR do it: gray, 5×5 Gaussian of sigma 1, hysteresis. No blur of our own.
+
+    Args:
+        rgb_BHW3: pictures.
+        double: in float64, where processors agree: in float32, which is published, the order of sums decides
+            near-ties (on 250 scenes one processor was 2 pixels away, and 99 between two ways of convolving; of
+            pictures with flat colors half of the edges are such ties).
     """
     import numpy as np
     import torch
     from kornia.filters import canny
     from scipy import ndimage
 
-    unit_B3HW = rgb_BHW3.permute(0, 3, 1, 2).to(torch.float64) / 255
+    unit_B3HW = rgb_BHW3.permute(0, 3, 1, 2).to(torch.float64 if double else torch.float32) / 255
     with torch.no_grad():
         _, edges_B1HW = canny(
             unit_B3HW, low_threshold=CANNY_LOW, high_threshold=CANNY_HIGH, hysteresis=False
@@ -81,12 +85,18 @@ def canny_kornia_batch(rgb_BHW3: torch.Tensor) -> torch.Tensor:
     return white_BHW1.expand(-1, -1, -1, 3).contiguous().to(rgb_BHW3.device)
 
 
-def canny_kornia(rgb: Picture) -> Picture:
-    """Edges of one picture, uint8 (H, W, 3), by the convention `kornia` 0.1/0.2."""
+def canny_kornia(rgb: Picture, *, double: bool = True) -> Picture:
+    """Edges of one picture, uint8 (H, W, 3), by the convention `kornia` 0.1/0.2; see `canny_kornia_batch`."""
     import torch
 
-    picture: Picture = canny_kornia_batch(torch.from_numpy(rgb.copy())[None])[0].numpy()
+    batch = torch.from_numpy(rgb.copy())[None]
+    picture: Picture = canny_kornia_batch(batch, double=double)[0].numpy()
     return picture
+
+
+def canny_published(rgb: Picture) -> Picture:
+    """Edges of one picture, uint8 (H, W, 3), as ControlNet++ and EditAR compute them: kornia 0.1/0.2 in float32."""
+    return canny_kornia(rgb, double=False)
 
 
 def inverse_depth(depth: Array, near: float, far: float) -> Array:

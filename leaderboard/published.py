@@ -17,7 +17,7 @@ from leaderboard.queries import reported_rows
 Published = Mapping[str, str]  # a row of `queries.reported_rows`
 PLACE = ("task", "dataset", "metric", "protocol")
 
-# The published name of a method and its name here; other published methods have no adapter of that very form.
+# The published name of a method and its name here, where they differ.
 # ControlNet++'s scripts compare with ControlNet 1.1.
 SAME_MODEL = {
     "EditAR": "editar",
@@ -63,7 +63,8 @@ class Gap:
 def gaps(rows: Sequence[Published], details: pd.DataFrame) -> list[list[Gap]]:
     """For every published row the measured rows that it can be held against; mostly none.
 
-    A model's settings must be its own defaults, or those of a protocol that it knows by name.
+    A measured model goes by the published name itself (pictures of a folder, say), or by its name here; its settings
+    must be its own defaults, or those of a protocol that it knows by name.
 
     Args:
         rows: published ones.
@@ -75,7 +76,9 @@ def gaps(rows: Sequence[Published], details: pd.DataFrame) -> list[list[Gap]]:
     for record in whole.to_dict("records"):
         key = (*(str(record[name]) for name in PLACE), _plain_name(str(record["model"])))
         found.setdefault(key, []).append({str(k): v for k, v in record.items()})
-    return [[_gap(row, record) for record in found.get(_key(row), ())] for row in rows]
+    return [
+        [_gap(row, record) for key in _keys(row) for record in found.get(key, ())] for row in rows
+    ]
 
 
 def beside(details: pd.DataFrame) -> dict[tuple[str, ...], Gap]:
@@ -88,8 +91,9 @@ def beside(details: pd.DataFrame) -> dict[tuple[str, ...], Gap]:
     }
 
 
-def _key(row: Published) -> tuple[str, ...]:
-    return (*(row[name] for name in PLACE), SAME_MODEL.get(row["model"], "–"))
+def _keys(row: Published) -> list[tuple[str, ...]]:
+    names = (row["model"], SAME_MODEL.get(row["model"], row["model"]))
+    return [(*(row[place] for place in PLACE), name) for name in dict.fromkeys(names)]
 
 
 def _plain_name(label: str) -> str:

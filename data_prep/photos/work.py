@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.untrusted import FORMATS, as_rgb, check_picture, is_turned
-from editar_bench.conditions import canny_kornia
+from editar_bench.conditions import canny_published
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
 
@@ -39,7 +39,7 @@ def start() -> None:
     import torch
 
     torch.set_num_threads(1)
-    canny_kornia(np.zeros((8, 8, 3), dtype=np.uint8))
+    canny_published(np.zeros((8, 8, 3), dtype=np.uint8))
 
 
 def make(path: Path, *, edges: bool, pixels: bool) -> Made:
@@ -62,7 +62,7 @@ def make(path: Path, *, edges: bool, pixels: bool) -> Made:
         content=hashlib.sha256(data).hexdigest(),
         target=target,
         pixels=picture if pixels else None,
-        edges=png(canny_kornia(picture)[..., 0]) if edges else b"",
+        edges=png(canny_published(picture)[..., 0]) if edges else b"",
     )
 
 

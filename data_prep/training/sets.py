@@ -17,7 +17,7 @@ from data_prep.hub_copy import HubSplit
 from data_prep.training import instruct_pix2pix, multigen, pipe, seed_edit
 from data_prep.training.pairs import Row, text, whole
 from data_prep.untrusted import inside
-from editar_bench.conditions import canny_kornia
+from editar_bench.conditions import canny_published
 from editar_bench.errors import UserError
 from editar_bench.types import Picture, Task
 
@@ -81,7 +81,7 @@ def _canny(row: Row, where: str, folder: Path | None) -> Cells:
     target = hub_copy.square(row["image"], where)
     return {
         "prompt": caption,
-        "condition": canny_kornia(hub_copy.decoded(target)),
+        "condition": canny_published(hub_copy.decoded(target)),
         "target": target,
         "target_caption": caption,
     }

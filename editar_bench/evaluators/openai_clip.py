@@ -27,7 +27,7 @@ class OpenaiClip(nn.Module):
     Args:
         model: a transformers `CLIPModel`.
         tokenizer: its tokenizer.
-        floor: crop as transformers does, and torchmetrics with it, not as OpenAI's own code.
+        floor: crop, and cut texts, as torchmetrics does with transformers, not as OpenAI's own code.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, *, floor: bool = False) -> None:
@@ -60,12 +60,18 @@ class OpenaiClip(nn.Module):
         return _unit(features_BD)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Captions to (B, D); as torchmetrics has it, what lies behind the last slot is cut off, end token and all."""
+        """Captions to (B, D). What lies behind the last slot is cut off: by torchmetrics end token and all.
+
+        OpenAI's own code keeps the end token, whose features are the caption's.
+        """
         model = self.model
         slots = model.config.text_config.max_position_embeddings
         tokens = self.tokenizer(list(texts), padding=True, return_tensors="pt", verbose=False)
         ids_BT = tokens["input_ids"][:, :slots].to(model.device)
         mask_BT = tokens["attention_mask"][:, :slots].to(model.device)
+        if not self.floor:
+            cut_B = tokens["attention_mask"][:, slots:].any(1).to(model.device)
+            ids_BT[cut_B, -1] = self.tokenizer.eos_token_id
         out = model.text_model(input_ids=ids_BT, attention_mask=mask_BT)
         return _unit(model.text_projection(out.pooler_output))
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from editar_bench.conditions import canny_published
 from editar_bench.contracts import MetricInfo
 from editar_bench.evaluators.feature_files import Features
 from editar_bench.metrics import _edges
@@ -29,7 +30,7 @@ def _info(name: str, protocol: str, unit: str, what: str, *, set_level: bool = F
         protocol=protocol,
         unit=unit,
         direction="higher",
-        version=1,
+        version=2,
         tasks=frozenset({Task.EDGE}),
         gap="shuffled",
         set_level=set_level,
@@ -43,8 +44,12 @@ def _canny_opencv(pictures: Sequence[Picture]) -> list[Features]:
     return [{"edges": canny_opencv(picture)} for picture in pictures]
 
 
+def _canny_kornia(pictures: Sequence[Picture]) -> list[Features]:
+    return [{"edges": canny_published(picture)[..., 0] > 127} for picture in pictures]
+
+
 Detector = tuple[str, Callable[[Sequence[Picture]], list[Features]]]  # store key, function
-_KORNIA: Detector = (_edges.EXTRACTOR, _edges.canny)
+_KORNIA: Detector = ("canny-kornia-0.1-0.2-float32", _canny_kornia)
 _OPENCV: Detector = ("canny-opencv-100-200", _canny_opencv)
 
 

@@ -57,6 +57,8 @@ class _Depth(ReadsReleased):
     def value(self, example: Example, image: Picture) -> float:
         """Gray levels."""
         (estimate,) = self.estimates([image])
+        if not np.isfinite(estimate).all():
+            raise Undefined("the depth estimate is not finite")
         label = truth_map(example, "control_depth")
         return rmse(*self.compared(estimate, np.asarray(label)))
 

@@ -127,11 +127,17 @@ def aggregate_task(task: TaskResults) -> list[Aggregate]:
 def _number(
     task: TaskResults, result: ModelResults, info: MetricInfo, name: str, ids: Sequence[str]
 ) -> Aggregate:
-    estimate, undefined = _estimate(task, result, info, name, ids)
+    estimate, undefined, broken = EMPTY, 0, ""
+    try:
+        estimate, undefined = _estimate(task, result, info, name, ids)
+    except Exception as error:  # one metric of one model; the others have their numbers
+        broken = _broken(error)
     status, reason = result.refusal or ("ok", result.remark(info))
+    if info.set_level and estimate.value is None and undefined:
+        reason = "; ".join(filter(None, (f"undefined on these {undefined} samples", reason)))
     if status == "ok" and estimate.n == undefined == 0:
         unscored = task.unscored.get(result.model.label, {}).get(info.name, "")
-        if why := task.broken.get(info.name) or unscored or result.failures:
+        if why := broken or task.broken.get(info.name) or unscored or result.failures:
             status, reason = "failed", why
     gap, why_no_gap = EMPTY, ""
     if estimate.value is not None and info.gap != "none":
@@ -176,7 +182,10 @@ def _estimate(
         if not clusters:
             return EMPTY, sum(1 for sample_id in ids if sample_id in arrays)
         left_out = len(arrays.keys() & set(ids)) - len(set(clusters))
-        return _set_estimate(metric, stacked, clusters, name), left_out
+        estimate = _set_estimate(metric, stacked, clusters, name)
+        if estimate.value is None:  # too few for the metric: none of them counts
+            return EMPTY, left_out + len(set(clusters))
+        return estimate, left_out
     values = result.values(info)
     rows = [(value, sample_id) for sample_id in ids for value in values.get(sample_id, ())]
     estimate = mean_interval([v for v, _ in rows], clusters=[s for _, s in rows])
@@ -230,11 +239,18 @@ def _gap(
         if not row.model.fits(result.model):
             return EMPTY, f"'{label}' was made with other weights than this model's; run both again"
         rows.append(row)
-    gap = _gap_estimate(task, (result, *rows), info, name, ids)
+    try:
+        gap = _gap_estimate(task, (result, *rows), info, name, ids)
+    except Exception as error:  # of a reference row; the model's value stands
+        return EMPTY, _broken(error)
     if gap.value is None:
         labels = f"'{info.gap}' and '{result.model.ceiling}'"
         return gap, f"{labels} lack values on these samples, or they are equal"
     return gap, ""
+
+
+def _broken(error: Exception) -> str:
+    return f"summing up failed: {type(error).__name__}: {error}"
 
 
 def _gap_estimate(

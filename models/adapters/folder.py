@@ -105,8 +105,10 @@ class FolderOfPictures:
             raise UserError(f"{path} cannot be read as a picture; write it again.") from error
         if deep:  # PIL would cut everything above 255
             raise UserError(f"{path} has more than 8 bits a color; write it with 8.")
-        if self.layout.strip and picture.height == height and picture.width % width == 0:
-            picture = picture.crop((picture.width - width, 0, picture.width, height))
+        if self.layout.strip and picture.width != picture.height:  # what is too small is said below
+            right, bottom = picture.size
+            if right >= width and bottom >= height:
+                picture = picture.crop((right - width, bottom - height, right, bottom))
         if picture.size != (width, height):
             raise UserError(
                 f"{path} is {picture.width}×{picture.height} pixels and must be {width}×{height}, "

@@ -29,7 +29,7 @@ class Layout:
     find: Callable[[Path], Iterator[tuple[str, Path]]]
     key: Callable[[str, int, int], str]
     repeated: bool = False  # a sample can have several pictures
-    strip: bool = False  # where a picture is not square, its last square is meant
+    strip: bool = False  # where a picture is not square, its bottom right is meant
 
     def pictures(self, folder: Path) -> Mapping[str, Path]:
         """Every picture of a folder by its name in this layout.

@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from data_prep import ade20k, coco_stuff, emu_edit, hub_copy, magicbrush, multigen
 from data_prep.paired import PairedExamples
-from editar_bench.conditions import canny_kornia
+from editar_bench.conditions import canny_published
 from editar_bench.errors import UserError
 from editar_bench.types import Task
 from tests.data_prep.making import decoded, picture_bytes, shard
@@ -76,7 +76,7 @@ def test_canny_conditions_are_made_from_the_picture(tmp_path):
     shard(tmp_path / "validation-00000-of-00001.parquet", [row])
     (example,) = read(multigen.build_canny(tmp_path, tmp_path / "out"))
     assert example.task == Task.EDGE
-    assert np.array_equal(example.condition, canny_kornia(example.target))
+    assert np.array_equal(example.condition, canny_published(example.target))
     assert 0 < example.condition.mean() < 255
 
 

@@ -20,7 +20,7 @@ from data_prep.photos import listing, work
 from data_prep.photos.annotators import DEPTH, LABELS
 from data_prep.pool import in_order
 from data_prep.row_groups import KEPT, RowGroups
-from editar_bench.conditions import ADE20K_PALETTE, canny_kornia
+from editar_bench.conditions import ADE20K_PALETTE, canny_published
 from editar_bench.errors import UserError
 from editar_bench.types import Task
 from tests.data_prep.making import decoded, picture_bytes
@@ -73,7 +73,7 @@ def test_edges_of_good_photos_and_a_list_of_the_others(folder, tmp_path):
         (597, 512), Image.Resampling.LANCZOS
     )
     assert np.array_equal(first.target, np.asarray(large)[:, 42 : 42 + 512])
-    assert np.array_equal(first.condition, canny_kornia(first.target))
+    assert np.array_equal(first.condition, canny_published(first.target))
     assert np.array_equal(second.target, decoded(picture_bytes(2, kind="PNG")))
     assert outcome.pairs == 2 and sum(steps) == 5
     with (tmp_path / "out" / "skipped.csv").open() as file:

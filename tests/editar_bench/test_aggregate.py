@@ -96,6 +96,40 @@ def test_a_prompt_without_its_four_pictures_is_missing_and_counted():
     assert found.gap_closed == pytest.approx(gap_closed(*values))
 
 
+def test_a_metric_that_breaks_is_a_failed_number_and_no_failed_run():
+    class Broken(Spread):
+        def reduce(self, observations):
+            raise np.linalg.LinAlgError("not finite")
+
+    found = number(Broken(), *(tables(seed, 1) for seed in range(3)))
+    assert (found.status, found.value, found.n) == ("failed", None, 0)
+    assert "LinAlgError: not finite" in found.reason
+
+
+def test_a_gap_that_breaks_leaves_the_value():
+    class Broken(Spread):
+        def reduce(self, observations):
+            if np.isnan(observations).any():
+                raise np.linalg.LinAlgError("not finite")
+            return super().reduce(observations)
+
+    three = [tables(seed, 1) for seed in range(3)]
+    three[2]["s0"][0][1] = np.nan
+    found = number(Broken(), *three)
+    assert found.status == "ok" and found.value == Broken().reduce(stacked(three[0]))
+    assert found.gap_closed is None and "LinAlgError" in found.gap_reason
+
+
+def test_too_few_pictures_for_a_set_level_metric_are_undefined_and_not_counted():
+    class Few(Spread):
+        def reduce(self, observations):
+            return None
+
+    found = number(Few(), *(tables(seed, 1) for seed in range(3)))
+    assert (found.status, found.value, found.n, found.n_undefined) == ("ok", None, 0, 12)
+    assert "undefined on these 12 samples" in found.reason
+
+
 def test_no_whole_prompt_is_no_value():
     metric = CannyF1Pooled()
     found = number(metric, *(tables(seed, 3, repeats=3) for seed in range(3)))

@@ -8,6 +8,7 @@ from editar_bench.conditions import (
     SCENES_PALETTE,
     canny_kornia,
     canny_kornia_batch,
+    canny_published,
     depth_picture,
     inverse_depth,
     palette_labels,
@@ -25,6 +26,15 @@ def test_canny_is_kornias_second_output_with_thresholds_01_and_02():
     assert set(np.unique(expected)) == {0, 255}
     for channel in range(3):
         assert np.array_equal(canny_kornia(SMOOTH[0])[..., channel], expected)
+
+
+def test_published_canny_is_kornias_in_float32_near_ties_and_all():
+    blocks = np.kron(NOISE[0, :6, :5], np.ones((32, 32, 1), dtype=np.uint8))
+    unit = torch.from_numpy(blocks).permute(2, 0, 1)[None] / 255
+    _, edges = kornia.filters.canny(unit, low_threshold=0.1, high_threshold=0.2)
+    found = canny_published(blocks)
+    assert np.array_equal(found[..., 0], (edges[0, 0].numpy() * 255).astype(np.uint8))
+    assert not np.array_equal(found, canny_kornia(blocks))  # along flat sides all is a tie
 
 
 def test_canny_draws_the_outline_of_a_square_and_nothing_else():

@@ -52,6 +52,17 @@ def test_the_gap_is_measured_minus_published_and_says_where_the_interval_lies() 
     ]
 
 
+def test_a_row_under_the_published_name_is_held_against_it_too() -> None:
+    assert found(measured(model="EditAR")) == ["EditAR: +1.57, inside the interval"]
+    (other,) = [
+        r
+        for r in reported_rows()
+        if r["model"] == "InfEdit" and all(r[k] == v for k, v in STRUCTURE.items())
+    ]
+    (own,) = gaps([other], pd.DataFrame([measured(model="InfEdit")]))
+    assert [gap.model for gap in own] == ["InfEdit"]
+
+
 @pytest.mark.parametrize(
     "other",
     [

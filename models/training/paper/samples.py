@@ -18,7 +18,7 @@ from torch import Tensor
 
 from data_prep.training.pairs import Pair
 from data_prep.untrusted import rgb_picture
-from editar_bench.conditions import canny_kornia
+from editar_bench.conditions import canny_published
 from editar_bench.errors import UserError
 from editar_bench.types import Picture, Task
 from models.editar.pictures import fit
@@ -52,7 +52,7 @@ def from_pair(pair: Pair, task: Task, side: int, crop: Crop) -> Sample:
         UserError: a picture is a strip.
     """
     target = _fitted(pair.target, side)
-    condition = canny_kornia(target) if pair.condition is None else _fitted(pair.condition, side)
+    condition = canny_published(target) if pair.condition is None else _fitted(pair.condition, side)
     return Sample(
         prompt=prompt_for(task, pair.text),
         crop=crop(target),

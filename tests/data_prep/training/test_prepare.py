@@ -17,7 +17,7 @@ from data_prep.paired import PairedExamples
 from data_prep.training import pipe
 from data_prep.training.prepare import prepare
 from data_prep.training.sets import SETS
-from editar_bench.conditions import canny_kornia
+from editar_bench.conditions import canny_published
 from editar_bench.errors import UserError
 from editar_bench.types import Task
 from tests.data_prep.fake_hub import FakeHub, serve
@@ -100,7 +100,7 @@ def test_multigen_serves_depth_and_edges(data):
     assert np.array_equal(first.condition, decoded(picture_bytes(100, 40, "PNG", mode="L")))
     assert np.array_equal(tiff.target, decoded(picture_bytes(1, 40, "TIFF")))
     assert drawn.target.shape == (512, 512, 3)
-    assert np.array_equal(drawn.condition, canny_kornia(drawn.target))
+    assert np.array_equal(drawn.condition, canny_published(drawn.target))
 
 
 def test_seed_is_read_from_the_unpacked_archive(data):

@@ -84,6 +84,17 @@ def test_agrees_with_the_reference(kind, edges, reference):
     assert score.value == pytest.approx(expected, rel=1e-5)
 
 
+def test_flat_colors_score_as_in_float32():
+    # Along straight sides between flat colors rounding decides which of two pixels is the edge.
+    cell = np.ones((SIZE // 4, SIZE // 4, 1), np.uint8)
+    colors = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    flat = [np.kron(few, cell) for few in colors]
+    photo = example(Task.EDGE, condition=gray(0, len(flat[0])), target=flat[0], edit_mask=None)
+    (score,) = c.CannyF1(judges()).score([photo], [flat[1]])
+    expected = float(reference_f1(kornia_edges(flat[1]), kornia_edges(flat[0])))
+    assert score.value == pytest.approx(expected, rel=1e-5) and expected > 1
+
+
 def test_without_a_photograph_there_is_no_value():
     without, with_value = c.CannyF1(judges()).score(
         [example(Task.EDGE, target=None), sample()], [moved(), moved()]

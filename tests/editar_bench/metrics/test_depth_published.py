@@ -116,6 +116,18 @@ def test_a_flat_estimate_has_no_value(kind):
     assert result.value is None and result.reason
 
 
+@pytest.mark.parametrize("kind", [d.DepthRmseMinmax, d.DepthRmseMax512, d.CleanDepthAligned])
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_an_estimate_that_is_not_finite_has_no_value(kind, broken):
+    estimate = halves(10, 20)
+    estimate[3, 4] = broken
+    result = score(kind, estimate, halves(0, 255))
+    assert result.value is None and "not finite" in result.reason
+    metric = d.DepthRmseMax(Released(dpt_large=FakeDepth(estimate)))
+    (row,) = metric.observe([sample(halves(0, 255))], [noise(1)])
+    assert np.isnan(row[1])
+
+
 def test_the_aligned_form_forgives_scale_and_shift_but_not_order():
     label = np.tile(np.linspace(0, 255, 512), (512, 1)).astype(np.uint8)
     assert score(d.CleanDepthAligned, label * 3.0 + 7, label).value == pytest.approx(0, abs=1e-3)

@@ -263,6 +263,24 @@ def test_clip_score_agrees_with_torchmetrics(clip, clip_folder, name, seen):
     assert score.value == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
+def test_by_openais_own_code_a_cut_caption_keeps_its_end(clip):
+    from editar_bench.evaluators.openai_clip import OpenaiClip
+
+    own = OpenaiClip(clip.model, clip.tokenizer).eval()
+    captions = [" ".join(word * 60) for word in (["a cat"], ["two dogs"])] + ["a cat"]
+    slots = clip.model.config.text_config.max_position_embeddings
+    with torch.no_grad():
+        found = own.embed_texts(captions)
+        for caption, features in zip(captions, found, strict=True):
+            ids = clip.tokenizer(caption)["input_ids"]
+            if len(ids) > slots:
+                ids = [*ids[: slots - 1], clip.tokenizer.eos_token_id]
+            out = clip.model.text_model(input_ids=torch.tensor([ids])).pooler_output
+            alone = clip.model.text_projection(out)[0]
+            assert torch.allclose(features, alone / alone.norm(), atol=1e-5)
+    assert float(found[0] @ found[1]) < 0.999
+
+
 def test_long_captions_are_cut_as_torchmetrics_cuts_them(clip, clip_folder):
     caption = "cat and dog " * 40
     picture = noise(3, 224)

@@ -49,6 +49,22 @@ def test_pnpinversion_takes_the_last_square_of_a_strip(tmp_path):
     assert np.array_equal(square, noise(9))
 
 
+def test_pnpinversion_takes_the_bottom_right_of_what_is_not_square(tmp_path):
+    tree = tmp_path / "annotation_images"
+    wanted = noise(1)
+    height, width = wanted.shape[:2]
+    large = np.zeros((height + 9, width + 5, 3), np.uint8)
+    large[9:, 5:] = wanted
+    save(tree / "111000000000.png", large)
+    small = np.zeros((height - 1, 2 * width, 3), np.uint8)
+    save(tree / "111000000001.png", small)
+    batch = [sample(f"pie-bench-11100000000{i}", Task.EDIT) for i in range(2)]
+    (made,) = served(tree, "pnpinversion", batch[:1])
+    assert np.array_equal(made, wanted)
+    with pytest.raises(UserError, match="must be"):
+        served(tree, "pnpinversion", batch[1:])
+
+
 def test_two_methods_in_one_tree_are_refused(tmp_path):
     for method in ("ddim+p2p", "masactrl"):
         save(tmp_path / method / "a" / "000000000007.jpg", noise(1))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data_prep.training import seed_edit
-from editar_bench.conditions import canny_kornia
+from editar_bench.conditions import canny_published
 from editar_bench.errors import UserError
 from models.editar.pictures import fit
 from models.training.paper.opening import open_source
@@ -68,7 +68,7 @@ def test_pictures_are_scaled_and_cut_as_published(root, shape):
 def test_edges_are_drawn_from_the_finished_picture(root, shape):
     opened = open_source(BY_NAME["multigen-canny"], root / "data", shape)
     sample = opened.sample(next(iter(opened.rows)), 0)
-    assert np.array_equal(sample.pictures[0], canny_kornia(sample.pictures[1]))
+    assert np.array_equal(sample.pictures[0], canny_published(sample.pictures[1]))
 
 
 def test_a_copys_detailed_prompt_is_preferred(tmp_path, shape):
