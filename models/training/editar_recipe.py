@@ -21,7 +21,7 @@ from models.editar.sampler import sample, uniforms_for
 from models.editar.transformer import Transformer, joint_dropout
 from models.training.bank import Bank
 from models.training.data import rgb
-from models.training.misreading import MISREAD, OWN, misread, own_draws
+from models.training.misreading import HIDDEN, MISREAD, OWN, hidden_behind, misread, own_draws
 from models.training.pointing import heads_at_condition, point
 from models.training.recipe import Clock
 from models.training.teachers import FrozenTeacher
@@ -89,6 +89,7 @@ class EditARRecipe:
                     text, batch.condition_BN, read_BM, drop_text, drop_image
                 )
             read_BM = own_draws(read_BM, logits_BMV, generator)
+            read_BM = hidden_behind(read_BM, batch.condition_BN, batch.edit_B, generator)
         loss, entropy, distance = editar_loss(
             module,
             text,
@@ -125,8 +126,9 @@ class EditARRecipe:
         return self.stream.sheet(generate)
 
     def load(self, module: Transformer, folder: Path) -> None:
-        """Continue from shipped weights: own draws are read too; an alignment, where there is one, starts afresh."""
-        self.reads_own, self.settings["own_draws"] = True, OWN
+        """Continue from shipped weights: own draws and hidden codes are read too; an alignment starts afresh."""
+        self.reads_own = True
+        self.settings |= {"own_draws": OWN, "hidden": HIDDEN}
         config = json.loads((folder / "config.json").read_text())["transformer"]
         shipped = load_transformer(folder / "transformer.safetensors", config)
         fresh = {k: v for k, v in module.state_dict().items() if k.startswith("alignment.")}

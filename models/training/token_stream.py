@@ -46,6 +46,7 @@ class TokenBatch:
     condition_BN: Tensor  # int64
     target_BM: Tensor  # int64; all scales of a pyramid, coarse to fine
     rows: NDArray[np.int64]  # where the target pictures stand in the bank
+    edit_B: Tensor  # bool, on the CPU: whose condition is the source picture of an edit
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -133,6 +134,7 @@ class TokenStream:
             torch.cat([part.condition_BN for part in parts]),
             torch.cat([part.target_BM for part in parts]),
             np.concatenate([part.rows for part in parts]),
+            torch.cat([part.edit_B for part in parts]),
         )
 
     def validation(self, task: Task) -> TokenBatch:
@@ -181,7 +183,10 @@ class TokenStream:
             condition_BN = codes(task.value, rows)
         texts = [prompt_for(task, text) for text in words]
         target_BM = codes(self.target, rows)
-        return TokenBatch(texts, condition_BN.to(self.device), target_BM.to(self.device), rows)
+        edit_B = torch.full((len(rows),), task is Task.EDIT)
+        return TokenBatch(
+            texts, condition_BN.to(self.device), target_BM.to(self.device), rows, edit_B
+        )
 
 
 def visible_edits(bank: Bank) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from models.editar.config import TransformerConfig
 from models.editar.objective import editar_loss
 from models.editar.transformer import Transformer
-from models.training.misreading import MISREAD, OWN, misread, own_draws
+from models.training.misreading import HIDDEN, MISREAD, OWN, hidden_behind, misread, own_draws
 
 
 def test_the_share_is_right_on_average_and_differs_between_samples() -> None:
@@ -42,6 +42,20 @@ def test_own_draws_follow_the_logits_and_their_share_runs_from_none_to_all() -> 
     assert float(shares.quantile(0.1)) == pytest.approx(0.1, abs=0.03)
     assert float(shares.quantile(0.9)) == pytest.approx(0.9, abs=0.03)
     assert float((made == 5).sum() / (made != 0).sum()) == pytest.approx(0.75, abs=0.01)
+
+
+def test_edits_alone_are_hidden_half_of_them_and_half_of_those_wholly() -> None:
+    codes, source = torch.zeros(2, 4000, 64, dtype=torch.int64)
+    source = source + 1
+    edits = torch.arange(4000) % 2 == 0
+    made = hidden_behind(codes, source, edits, torch.Generator().manual_seed(0))
+    assert int(made[~edits].sum()) == 0
+    shares = made[edits].float().mean(1)
+    assert float((shares > 0).float().mean()) == pytest.approx(HIDDEN, abs=0.03)
+    assert float((shares == 1).float().mean()) == pytest.approx(HIDDEN / 2, abs=0.03)
+    some = shares[(shares > 0) & (shares < 1)]
+    assert float(some.mean()) == pytest.approx(0.5, abs=0.05)
+    assert float(some.quantile(0.1)) == pytest.approx(0.1, abs=0.04)
 
 
 def test_only_what_is_read_changes() -> None:

@@ -61,7 +61,8 @@ def test_no_distillation_and_one_task_alone(bank, weights):
 
 
 def test_a_continuation_reads_its_own_draws(bank, weights, tmp_path, monkeypatch):
-    recipe = EditARRecipe(SMALL, bank, bank, weights, None, batch_size=32)
+    shares = {Task.DEPTH: 0.5, Task.EDGE: 0.5}
+    recipe = EditARRecipe(SMALL, bank, bank, weights, None, shares=shares, batch_size=32)
     module, read = recipe.build(), []
     forward = module.forward_train
     monkeypatch.setattr(module, "forward_train", lambda *a: read.append(a[2]) or forward(*a))
@@ -78,6 +79,27 @@ def test_a_continuation_reads_its_own_draws(bank, weights, tmp_path, monkeypatch
     assert recipe.settings["own_draws"] == 0.5
     # An untrained model draws any of 32 codes: half of what is left right by the other rule is wrong too.
     assert wrong() == pytest.approx(0.1 + 0.9 * 0.5, abs=0.1) and len(read) == 3
+
+
+def test_a_continuation_reads_a_quarter_of_the_edits_as_the_source_picture(
+    bank, weights, tmp_path, monkeypatch
+):
+    recipe = EditARRecipe(SMALL, bank, bank, weights, None, shares={Task.EDIT: 1}, batch_size=64)
+    module, passes = recipe.build(), []
+    forward = module.forward_train
+    monkeypatch.setattr(module, "forward_train", lambda *a: passes.append(a) or forward(*a))
+
+    def sources():
+        """How many samples are trained behind the source picture's codes alone."""
+        recipe.loss(module, Clock(), torch.Generator().manual_seed(0))
+        condition_BN, read_BM = passes[-1][1:3]
+        return int((condition_BN == read_BM).all(1).sum())
+
+    assert sources() == 0
+    recipe.export(module, tmp_path)
+    recipe.load(module, tmp_path)
+    assert recipe.settings["hidden"] == 0.5
+    assert sources() == pytest.approx(16, abs=10)
 
 
 def test_what_goes_on_from_shipped_weights_needs_no_teacher(bank, weights, tmp_path, monkeypatch):
