@@ -35,10 +35,12 @@ def lacking(keys: Sequence[str], models: Sequence[ModelEntry]) -> Lacking:
 def model_piece(entry: ModelEntry) -> Missing:
     """The weights of a model that are not here."""
     base = entry.label.partition(":")[0]
+    factory = MODELS.get(base)
+    fetched = hasattr(factory, "prepare") or hasattr(factory, "download_size")
     return Missing(
         what=f"weights {entry.label}",
-        how=f"editar-bench prepare --model {entry.label}",
-        size=getattr(MODELS.get(base), "download_size", None),
+        how=f"editar-bench prepare --model {entry.label}" if fetched else "as said below",
+        size=getattr(factory, "download_size", None),
     )
 
 

@@ -156,10 +156,11 @@ def task_keys(tasks: Sequence[Task], datasets: Sequence[str]) -> list[str]:
 def choose_tasks(text: str, datasets: Sequence[str]) -> tuple[Task, ...]:
     """Read `--task`: a comma list, or `all` for every task that one of the data sets offers."""
     offered = [task for task in Task if task_keys([task], datasets)]
-    if text == "all":
+    names = [name for part in text.split(",") if (name := part.strip())]
+    if "all" in names:
         return tuple(offered)
     chosen = []
-    for name in filter(None, (part.strip() for part in text.split(","))):
+    for name in names:
         if name not in [*Task]:
             raise UserError(f"There is no task '{name}'; {near_matches(name, [*Task, 'all'])}")
         if name not in offered:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from editar_bench.commands import options, training_data
+
+if TYPE_CHECKING:
+    from editar_bench.model_names import ModelRef
 
 
 def prepare(
@@ -121,7 +124,9 @@ def prepare(
         typer.echo(f"bundle  {from_bundle}: verified, {count} file(s) new")
     keys = task_keys(choose_tasks("all", chosen.datasets), chosen.datasets)
     data = [_prepare_task(key) for key in keys]
-    weights = [_check_model(name) for name in chosen.models]
+    from editar_bench.model_names import ModelRef
+
+    weights = [_check_model(ModelRef(name)) for name in chosen.models]
     # Released weights are no part of a bundle: they are their publishers', and travel as their files.
     whole = all(data) and (all(weights) or "weights" not in places)
     if bundle is not None and whole:
@@ -145,6 +150,7 @@ def _check_alone(jobs: Mapping[str, object], others: Mapping[str, object]) -> No
 
 def _fetch_weights(text: str) -> None:
     """Let each model named in `--model` fetch what it can; the others are only checked."""
+    from editar_bench.errors import BadSettings
     from editar_bench.model_names import check_settings, parse_models
     from editar_bench.registry import MODELS
 
@@ -153,9 +159,15 @@ def _fetch_weights(text: str) -> None:
         factory = MODELS.get(ref.base)
         check_settings(ref, factory)
         fetch = getattr(factory, "prepare", None)
-        for path in fetch(**_understood(fetch, ref.settings)) if fetch else ():
+        if fetch is None:
+            good &= _check_model(ref)
+            continue
+        try:
+            paths = list(fetch(**_understood(fetch, ref.settings)))
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise BadSettings(f"Model '{ref.label}' refuses its settings: {error}.") from error
+        for path in paths:
             typer.echo(f"weights {ref.base}: {path}")
-        good &= bool(fetch) or _check_model(ref.base)
     if not good:
         raise typer.Exit(1)
 
@@ -191,15 +203,17 @@ def _prepare_task(key: str) -> bool:
     return True
 
 
-def _check_model(name: str) -> bool:
-    from editar_bench.errors import UserError
-    from editar_bench.model_names import ModelRef, create_model
+def _check_model(ref: ModelRef) -> bool:
+    from editar_bench.errors import BadSettings, UserError
+    from editar_bench.model_names import create_model
 
     try:
-        _, model = create_model(ModelRef(name))
+        _, model = create_model(ref)
+    except BadSettings:
+        raise
     except UserError as error:
-        typer.echo(f"weights {name}: {error}")
+        typer.echo(f"weights {ref.base}: {error}")
         return False
     files = len(model.fingerprint)
-    typer.echo(f"weights {name}: {f'{files} file(s) verified' if files else 'needs none'}")
+    typer.echo(f"weights {ref.base}: {f'{files} file(s) verified' if files else 'needs none'}")
     return True

@@ -110,15 +110,16 @@ def _check_pieces(keys: Sequence[str], models: Sequence[ModelEntry], named: bool
     pieces = [*found.needed, *found.evaluators]
     if not pieces:
         return
-    total = preflight.size_text(sum(piece.size or 0 for piece in pieces))
-    total += " and more" if any(piece.size is None for piece in pieces) else ""
+    known = [piece.size for piece in pieces if piece.size is not None]
+    total = preflight.size_text(sum(known) if known else None)
+    total += " and more" if 0 < len(known) < len(pieces) else ""
     stop = bool(found.needed)
     end = "nothing was started" if stop else "their metrics will be failed rows"
     typer.echo(f"{len(pieces)} piece(s) are not on this machine, {total} in all; {end}:", err=True)
     for line in preflight.lines(pieces):
         typer.echo(line, err=True)
     for entry in models:
-        if named and entry.missing and ":" in entry.label:  # which of its files, and where
+        if named and entry.missing:  # which of its files, and where
             typer.echo(f"  {entry.label}: {entry.reason}", err=True)
     if stop:
         raise typer.Exit(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import typer
@@ -22,8 +23,9 @@ def carry_out(plan: Plan, out: Path) -> None:
     summary = run_plan(plan, out, choose_reporter())
     print_summary(summary, infos)
     typer.echo(f"Results: {out / 'results.duckdb'}")
-    typer.echo(f"To look at them: editar-bench leaderboard --out {out}")
-    typer.echo(f"All metrics as text: editar-bench report --out {out}")
+    place = shlex.quote(str(out))
+    typer.echo(f"To look at them: editar-bench leaderboard --out {place}")
+    typer.echo(f"All metrics as text: editar-bench report --out {place}")
     if summary.problems:
         typer.echo(f"{len(summary.problems)} problem(s); everything else is stored:", err=True)
         for problem in summary.problems:

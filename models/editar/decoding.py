@@ -47,14 +47,15 @@ class Norm(NamedTuple):
     @classmethod
     def of(cls, norm: RMSNorm) -> Norm:
         """Take the weight of a module."""
-        floor = norm.weight.new_tensor((len(norm.weight) * norm.eps) ** 0.5, dtype=torch.float32)
+        wide = torch.promote_types(norm.weight.dtype, torch.float32)
+        floor = norm.weight.new_tensor((len(norm.weight) * norm.eps) ** 0.5, dtype=wide)
         return cls(norm.weight, norm.eps, floor)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Normalize over the last axis, in float32; the dtype of x is kept."""
+        """Normalize over the last axis, in float32 or wider; the dtype of x is kept."""
         if x.is_cuda:
             return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=self.floor.dtype)
         root = torch.hypot(length, self.floor).mul_(x.shape[-1] ** -0.5)
         return (x / root).to(x.dtype) * self.weight
 

@@ -23,6 +23,7 @@ from editar_bench.files import file_sha256, written_aside
 TEXT_ENCODER = "google/flan-t5-xl"
 TEXT_FILES = ["*.json", "*.safetensors", "spiece.model"]  # not the copies in other formats
 MANIFEST = "manifest.json"
+_TOKENIZERS = ("spiece.model", "tokenizer.json")
 _KINDS = ("dataset", "model")  # of hub repositories; EditAR's authors chose the first
 
 
@@ -85,16 +86,35 @@ def find_text_encoder(source: str, model: str = "editar") -> Path:
     """The folder a source of a model stands for; asks no network.
 
     Raises:
-        MissingWeights: it is nowhere on this machine.
+        MissingWeights: it is nowhere on this machine, or only in part.
     """
-    if Path(source).is_dir():
-        return Path(source)
-    from huggingface_hub import snapshot_download
+    folder = Path(source)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
 
-    try:
-        return Path(snapshot_download(source, allow_patterns=TEXT_FILES, local_files_only=True))
-    except Exception as error:  # not cached, or no name of a repository
-        raise MissingWeights(_missing(model, "text encoder", source)) from error
+        try:
+            folder = Path(
+                snapshot_download(source, allow_patterns=TEXT_FILES, local_files_only=True)
+            )
+        except Exception as error:  # not cached, or no name of a repository
+            raise MissingWeights(_missing(model, "text encoder", source)) from error
+    if not _is_whole(folder):  # of a download that was cut short the hub gives what there is
+        raise MissingWeights(_missing(model, "whole text encoder", source))
+    return folder
+
+
+def _is_whole(text: Path) -> bool:
+    """Whether a folder holds a text encoder's configuration, its tokenizer and all of its weights."""
+    if not ((text / "config.json").is_file() and any((text / n).is_file() for n in _TOKENIZERS)):
+        return False
+    for index in text.glob("*.index.json"):
+        try:
+            pieces = json.loads(index.read_text())["weight_map"].values()
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            return False
+        if all((text / piece).is_file() for piece in pieces):
+            return True
+    return any((text / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
 
 
 def fetch(published: Published, source: str) -> Path:
@@ -119,7 +139,8 @@ def fetch_text_encoder(source: str) -> Path:
     try:
         return find_text_encoder(source)
     except MissingWeights:
-        pass
+        if Path(source).is_dir():
+            raise
     from huggingface_hub import snapshot_download
 
     try:

@@ -8,6 +8,7 @@ import pytest
 
 from editar_bench import preflight, registry, suites
 from editar_bench.contracts import Missing
+from models.adapters.ablations import EditarAblation
 from tests.data_prep.making import pie_archive, pie_item
 from tests.editar_bench import dummies as d
 from tests.editar_bench.calling import call
@@ -46,6 +47,16 @@ def test_of_a_model_with_settings_the_missing_file_is_named(empty: Path) -> None
     run = ("run", "--task", "edit", "--device", "cpu", "--out", str(empty / "out"))
     code, _, err = call(*run, "--model", f"instruct-pix2pix:weights={empty}")
     assert code == 2 and f"{empty}/model_index.json is not on this machine" in err
+
+
+def test_what_prepare_cannot_fetch_is_said_with_its_reason(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EditarAblation, "root", empty)
+    run = ("run", "--task", "edge", "--device", "cpu", "--out", str(empty / "out"))
+    code, _, err = call(*run, "--model", "editar-depth-only")
+    assert code == 2 and "train ablations" in err and "size unknown in all" in err
+    assert "prepare --model editar-depth-only" not in err
 
 
 def test_missing_evaluators_alone_do_not_stop_a_run(empty: Path) -> None:

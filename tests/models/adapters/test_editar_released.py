@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,23 @@ def test_missing_weights_are_a_reason(files, tmp_path):
         for source in (str(tmp_path / "nowhere"), "nobody/nothing"):
             with pytest.raises(MissingWeights, match=rf"{named} '{source}' is not on this machine"):
                 Editar(**{**files, part: source})
+
+
+def test_a_text_encoder_that_was_fetched_in_part_is_missing(files, tmp_path):
+    part = tmp_path / "part"
+    shutil.copytree(files["text"], part)
+    assert released.find_text_encoder(str(part)) == part
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model.safetensors"}}
+    (part / "model.safetensors.index.json").write_text(json.dumps(index))
+    (part / "model.safetensors").rename(part / "model-00001-of-00002.safetensors")
+    for find in (released.find_text_encoder, released.fetch_text_encoder):
+        with pytest.raises(MissingWeights, match="whole text encoder"):
+            find(str(part))
+    shutil.copy(part / "model-00001-of-00002.safetensors", part / "model.safetensors")
+    assert released.find_text_encoder(str(part)) == part
+    (part / "config.json").unlink()
+    with pytest.raises(MissingWeights, match="whole text encoder"):
+        released.find_text_encoder(str(part))
 
 
 def test_conversion_keeps_pictures_and_checks_its_files(files, tmp_path):

@@ -31,6 +31,7 @@ def test_serves_the_pictures_by_id(folder):
     made = adapter(folder).generate([BATCH[2], BATCH[0]], [0, 0])
     assert np.array_equal(made[0].image, noise(52))
     assert np.array_equal(made[1].image, noise(50))
+    assert [g.seconds for g in made] == [0, 0]  # finished pictures cost nothing
 
 
 def test_does_the_named_task_only(folder):

@@ -33,6 +33,10 @@ def test_prepare_names_every_folder(pipelines):
         ("controlnet:step=50", "has no setting 'step'; did you mean steps"),
         ("codec-sd:weigths=x", "has no setting 'weigths'; did you mean weights"),
         ("diffusers", "name one as diffusers:owner/name"),
+        ("llamagen:stage=9", "'llamagen:stage=9' refuses its settings"),
+        ("controlnet:edge=5", "'controlnet:edge=5' refuses its settings"),
+        ("editar:weights=5", "'editar:weights=5' refuses its settings"),
+        ("editar-scenes:guidance=abc", "'editar-scenes:guidance=abc' refuses its settings"),
         ("magicbrush:weights=me/mine", "'me/mine' cannot be downloaded"),
     ],
 )

@@ -236,6 +236,18 @@ def test_a_decoder_lives_no_longer_than_its_model():
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_double_precision_draws_the_same_codes(transformer, golden, guidance):
+    text, condition = inputs(golden)
+    double = Transformer(transformer.config).eval().double()
+    double.load_state_dict(transformer.state_dict())
+    settings = SamplerSettings(guidance=guidance, top_k=0)
+    uniforms = uniforms_for(range(len(text)), transformer.config.block_size)
+    codes = sample(transformer, text, condition, settings, uniforms)
+    assert torch.equal(sample(double, text.double(), condition, settings, uniforms), codes)
+
+
+@torch.inference_mode()
 def test_half_precision_stays_close(transformer, golden):
     text, condition = inputs(golden)
     half = Transformer(transformer.config).eval()
