@@ -215,6 +215,9 @@ def capabilities_by(parameters: Parameters, condition: str) -> Mapping[Task, Cap
     if "prompt" not in parameters or "mask_image" in parameters:
         lack = "needs a mask" if "mask_image" in parameters else "reads no text"
         return dict.fromkeys(Task, Capability(how=How.NO, reason=f"the pipeline {lack}"))
+    if {"image", "control_image"} <= parameters.keys():
+        two = "the pipeline reads a photograph and a condition at once, and no task has both"
+        return dict.fromkeys(Task, Capability(how=How.NO, reason=two))
     if not _CONTROLS.isdisjoint(parameters):
         other = f"the pipeline reads a {condition} condition"
         return {

@@ -7,6 +7,7 @@ import json
 import pickle
 import shutil
 
+import diffusers
 import numpy as np
 import pytest
 
@@ -224,3 +225,13 @@ def test_prepare_and_the_sentence_for_missing_weights(kind, tmp_path, monkeypatc
     kind.prepare()
     kind.prepare(weights="me/mine")
     assert asked == [kind.published, "me/mine"]
+
+
+def test_a_pipeline_that_wants_a_photograph_and_a_condition_fits_no_task():
+    parameters = inspect.signature(
+        diffusers.StableDiffusionControlNetImg2ImgPipeline.__call__
+    ).parameters
+    for condition in ("", "depth"):
+        can = any_pipeline.capabilities_by(parameters, condition)
+        assert {c.how for c in can.values()} == {How.NO}
+        assert all("a photograph and a condition" in c.reason for c in can.values())
