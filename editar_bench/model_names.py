@@ -114,7 +114,7 @@ def create_model(ref: ModelRef) -> tuple[str, Model]:
     try:
         model = factory(**ref.settings)
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise BadSettings(f"Model '{ref.label}' refuses its settings: {error}.") from error
+        raise refused(ref, error) from error
     except ModuleNotFoundError as error:
         raise UserError(missing_package(f"Model '{ref.base}'", error)) from error
     except UserError:
@@ -123,6 +123,11 @@ def create_model(ref: ModelRef) -> tuple[str, Model]:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"Model '{ref.label}' cannot be built ({reason}).") from error
     return _without_defaults(ref, factory).label, model
+
+
+def refused(ref: ModelRef, error: Exception) -> BadSettings:
+    """What a model says against the settings of its name."""
+    return BadSettings(f"Model '{ref.label}' refuses its settings: {error}.")
 
 
 def _parameters(factory: Callable[..., Model]) -> dict[str, inspect.Parameter]:

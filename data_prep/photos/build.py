@@ -28,7 +28,7 @@ from editar_bench.types import Task
 CONDITIONS = {"canny": Task.EDGE, "depth": Task.DEPTH, "segmentation": Task.SEGMENTATION}
 MAPS = {Task.EDGE: (), Task.DEPTH: ("control_depth",), Task.SEGMENTATION: ("label",)}
 PART = 100  # photos
-VERSION = 1  # of what is made from a photo
+VERSION = 2  # of what is made from a photo
 RECORD, SKIPPED, PARTS = "photos.json", "skipped.csv", ".parts"
 
 Annotators = dict[Task, Any]

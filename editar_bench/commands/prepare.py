@@ -150,8 +150,7 @@ def _check_alone(jobs: Mapping[str, object], others: Mapping[str, object]) -> No
 
 def _fetch_weights(text: str) -> None:
     """Let each model named in `--model` fetch what it can; the others are only checked."""
-    from editar_bench.errors import BadSettings
-    from editar_bench.model_names import check_settings, parse_models
+    from editar_bench.model_names import check_settings, parse_models, refused
     from editar_bench.registry import MODELS
 
     good = True
@@ -165,7 +164,7 @@ def _fetch_weights(text: str) -> None:
         try:
             paths = list(fetch(**_understood(fetch, ref.settings)))
         except (TypeError, ValueError, ArithmeticError) as error:
-            raise BadSettings(f"Model '{ref.label}' refuses its settings: {error}.") from error
+            raise refused(ref, error) from error
         for path in paths:
             typer.echo(f"weights {ref.base}: {path}")
     if not good:
