@@ -48,4 +48,5 @@ def segmentation_row(name: str, row: dict[str, Any], where: str) -> dict[str, An
         "edit_mask": None,
         "category": "",
         "slices": [],
+        paired.SOURCE_ID: hub_copy.source_id(row),
     }

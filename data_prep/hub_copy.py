@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from editar_bench.types import Picture
 
 _COUNTED = re.compile(r"-(\d{5})-of-(\d{5})")
 SIDE = 512  # pixels: what the control benchmarks generate and compare
+NAMES = ("img_id", "image_id", "image_path")  # columns that say which photo a row's pictures are of
 _ROWS = 8  # decoded at once: label maps as nested lists are large
 
 
@@ -99,10 +100,24 @@ def shard_rows(shard: Path, source: HubSplit) -> Iterator[dict[str, Any]]:
             raise UserError(
                 f"{shard} has no column {' and no '.join(missing)}; it is not {source.repository}."
             )
-        for batch in file.iter_batches(batch_size=_ROWS, columns=list(source.columns)):
+        for batch in file.iter_batches(
+            batch_size=_ROWS, columns=wanted(source, file.schema_arrow.names)
+        ):
             yield from batch.to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(f"{shard} cannot be read ({error}); fetch it again.") from error
+
+
+def wanted(source: HubSplit, there: Sequence[str]) -> list[str]:
+    """What is read of a file that has the columns `there`: those of the split, and of `NAMES` what there is."""
+    names = (name for name in NAMES if name in there and name not in source.columns)
+    return [*source.columns, *names]
+
+
+def source_id(row: Mapping[str, Any]) -> str | None:
+    """What the source calls the photo of a row, where it says so: an id that other data sets may know it by."""
+    said = (row[name] for name in NAMES if row.get(name) not in (None, ""))
+    return next((str(value) for value in said), None)
 
 
 def picture(cell: Any, where: str) -> Picture:

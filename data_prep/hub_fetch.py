@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from data_prep.hub_copy import HubSplit
+from data_prep.hub_copy import HubSplit, wanted
 from data_prep.paired import written_aside
 from data_prep.untrusted import inside
 from editar_bench.errors import UserError
@@ -175,13 +175,14 @@ def _fetch_shard(
                 f"{shard.path} of {source.repository} has no column {' and no '.join(lacks)} any "
                 "more; this version of editar-bench does not know the data."
             )
-        if set(names) > set(source.columns):
-            _copy_columns(file, source.columns, target)
+        chosen = wanted(source, names)
+        if set(names) > set(chosen):
+            _copy_columns(file, chosen, target)
             return
     _download(source, revision, shard, original, target, endpoint)
 
 
-def _copy_columns(file: Any, columns: tuple[str, ...], target: Path) -> None:
+def _copy_columns(file: Any, columns: list[str], target: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
@@ -189,8 +190,8 @@ def _copy_columns(file: Any, columns: tuple[str, ...], target: Path) -> None:
     schema = pyarrow.schema([file.schema_arrow.field(name) for name in columns])
     rows = 0
     with written_aside(target) as aside, pyarrow.parquet.ParquetWriter(aside, schema) as out:
-        for batch in file.iter_batches(batch_size=_ROWS, columns=list(columns)):
-            out.write_batch(batch.select(list(columns)).cast(schema))
+        for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
+            out.write_batch(batch.select(columns).cast(schema))
             rows += batch.num_rows
         if rows != file.metadata.num_rows:
             raise UserError(f"{target.name} ended early: {rows} of {file.metadata.num_rows} rows.")

@@ -43,4 +43,5 @@ def rows(original: Path) -> Iterator[dict[str, Any]]:
             "edit_mask": None,
             "category": "",
             "slices": [f"turn {row['turn_index']}"],
+            paired.SOURCE_ID: hub_copy.source_id(row),
         }

@@ -102,6 +102,7 @@ def _rows(
                 "edit_mask": None,
                 "category": "",
                 "slices": ["duplicate"] if content in seen else [],
+                paired.SOURCE_ID: hub_copy.source_id(row),
             },
         )
         seen.add(content)

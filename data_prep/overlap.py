@@ -15,12 +15,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.hub_copy import NAMES
+from data_prep.paired import SOURCE_ID
 from data_prep.pool import in_order
-from data_prep.untrusted import SUFFIXES, rgb_picture
+from data_prep.untrusted import SUFFIXES, picture_files, rgb_picture
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
 
-IDS = ("id", "img_id", "image_id", "image_path", "hash")  # columns that name a picture
+IDS = (SOURCE_ID, *NAMES, "id", "hash")  # columns that name a picture, the most telling first
 NO_PHOTOS = ("mask", "control", "seg", "depth", "condition")  # in names of columns that hold maps
 NEAR = 6  # of 64 bits: two unrelated pictures are as near once in 10^11 pairs
 FLAT = 2.0  # gray levels of deviation below which a picture has no features to recognize
@@ -181,11 +183,7 @@ def _jobs(place: Path) -> list[Job]:
     shards = [path for path in found if path.is_file()]  # opening a pipe would never end
     if shards:
         return [(shard, group, ()) for shard in shards for group in range(_groups(shard))]
-    files = sorted(
-        path.relative_to(place).as_posix()
-        for path in place.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
+    files = picture_files(place)
     return [(place, i, tuple(files[i : i + _CHUNK])) for i in range(0, len(files), _CHUNK)]
 
 
@@ -225,20 +223,20 @@ def _of_shard(shard: Path, group: int) -> Iterator[tuple[str, str, bytes]]:
     schema = file.schema_arrow
     ids = [name for name in IDS if name in schema.names]
     pictures = [name for name in schema.names if _holds_photos(name, schema.field(name).type)]
-    if (
-        "condition" in schema.names and "task" in schema.names
-    ):  # paired: an edit's source is a photo
+    paired = "condition" in schema.names and "task" in schema.names
+    if paired:  # an edit's source is a photo; other columns are maps
         pictures = ["condition", "target"]
-        ids = ["id", "task"]
-    rows = file.read_row_group(group, columns=[*ids, *pictures]).to_pylist()
-    for number, row in enumerate(rows):
+    read = [*ids, *pictures, *(["task"] if paired else [])]
+    for number, row in enumerate(file.read_row_group(group, columns=read).to_pylist()):
         for column in pictures:
-            if column == "condition" and row["task"] != "edit":
+            if paired and column == "condition" and row["task"] != "edit":
                 continue
             cell = row[column]
             if isinstance(cell, Mapping) and cell.get("bytes"):
                 key = _key(row, cell, ids)
-                name = key or f"{shard.name}, group {group}, row {number}"
+                name = (
+                    row["id"] if paired else key
+                ) or f"{shard.name}, group {group}, row {number}"
                 yield f"{name} ({column})", key, cell["bytes"]
 
 

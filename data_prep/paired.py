@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TEXT = ("id", "task", "prompt", "source_caption", "target_caption", "category")
 PICTURES = ("condition", "target", "edit_mask")
+SOURCE_ID = "source_id"  # what the source calls the photo, by which other data sets may know it too
 _ROWS = 50  # written at once
 
 
@@ -51,6 +52,7 @@ def features(maps: Sequence[str] = (), arrays: Mapping[str, Any] | None = None) 
             **{name: Image() for name in (*PICTURES, *maps)},
             **(arrays or {}),
             "slices": [Value("string")],
+            SOURCE_ID: Value("string"),
         }
     )
 
@@ -76,16 +78,17 @@ def written_aside(path: Path) -> Iterator[Path]:
 def write_rows(rows: Iterable[Mapping[str, Any]], path: Path, columns: Features) -> int:
     """Write rows as they come, a few in memory at a time; returns how many.
 
-    Pictures and maps are uint8 arrays (stored as PNG), bytes of an image file (stored as they are), or None.
+    Pictures and maps are uint8 arrays (stored as PNG), bytes of an image file (stored as they are), or None. Rows need
+    no `SOURCE_ID`.
     """
     import pyarrow
     import pyarrow.parquet
 
     schema = columns.arrow_schema
     count = 0
-    source = iter(rows)
+    source = ({SOURCE_ID: None, **row} for row in rows)
     with written_aside(path) as aside, pyarrow.parquet.ParquetWriter(aside, schema) as file:
-        while chunk := [columns.encode_example(dict(row)) for row in islice(source, _ROWS)]:
+        while chunk := [columns.encode_example(row) for row in islice(source, _ROWS)]:
             file.write_table(pyarrow.Table.from_pylist(chunk, schema=schema))
             count += len(chunk)
     return count

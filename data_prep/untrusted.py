@@ -19,7 +19,28 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # MultiGen has a few TIFFs among its PNGs
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})  # of their files
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff"}
+)  # of their files
+# Of pictures that are not read, so that they can be named among what was left out.
+UNREAD = frozenset(
+    {
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".j2k",
+        ".jp2",
+        ".jxl",
+        ".pgm",
+        ".ppm",
+        ".psd",
+        ".svg",
+        ".tga",
+    }
+    | {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".raw", ".rw2"}
+)
 MAX_PIXELS = 64_000_000  # a decoded picture of 192 MB
 # What turns a picture upright, by the number in a camera's note. PIL's own `exif_transpose` also writes the note anew,
 # and fails where another entry of it is damaged.
@@ -32,6 +53,15 @@ _TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
+
+
+def picture_files(folder: Path) -> list[str]:
+    """Every file under a folder that calls itself a picture, read or not, by its name inside, in order."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES | UNREAD and path.is_file()
+    )
 
 
 def check_picture(data: bytes, where: str) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from editar_bench.pictures import PICTURES, picture_path
 from editar_bench.plan import ModelEntry, TaskEntry
 from editar_bench.seeds import index_ranges, seed_of
 from editar_bench.stages.aggregate import ModelResults
@@ -39,8 +40,9 @@ class Lookup:
     samples: Sequence[Sample]
 
     def missing_batches(self, model: ModelEntry, size: int) -> list[Batch]:
-        """Whole batches in which at least one picture is not stored."""
-        known = self.known(model)
+        """Whole batches in which at least one picture is not stored, or was and is lost while a metric lacks it."""
+        lost = {item.output_id for item in self.pending(model) if not self._is_there(item)}
+        known = {k for k, row in self.known(model).items() if row["output_id"] not in lost}
         found = []
         for repeat in range(self.spec.repeats):
             for indices in index_ranges(self.entry.length, size, self.entry.wanted):
@@ -116,6 +118,9 @@ class Lookup:
             self.spec.seed, self.entry.task, self.entry.module.dataset, sample.id, repeat
         )
         return sample.id, repeat, seed
+
+    def _is_there(self, item: Pending) -> bool:
+        return picture_path(self.store.out / PICTURES, item.picture_hash).is_file()
 
     def _place(self, model: ModelEntry) -> tuple[str, str, str, str]:
         return (model.key, str(self.entry.task), self.entry.module.dataset, self.entry.fingerprint)

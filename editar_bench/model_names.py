@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,11 @@ def _value(text: str) -> Any:
         return text
 
 
+def _at_home(text: str) -> str:
+    """A path that begins with the user's home, which shells do not see behind a colon or an equals sign."""
+    return os.path.expanduser(text) if text.startswith("~/") else text
+
+
 def parse_models(text: str) -> list[ModelRef]:
     """Split a comma list; a piece `key=value` continues the settings of the model before it.
 
@@ -91,14 +97,18 @@ def _pieces(text: str) -> list[tuple[str, dict[str, Any]]]:
         else:
             pieces.append((name, {}))
         if setting and name in SOURCES and not _KEY.match(setting):
-            pieces[-1][1][SOURCES[name]] = setting
+            pieces[-1][1][SOURCES[name]] = _at_home(setting)
         elif setting:
             key, equals, value = setting.partition("=")
             if not equals or not key:
                 raise UserError(
                     f"'{setting}' in --model is no setting; write name:key=value,key=value."
                 )
-            pieces[-1][1][key.strip()] = _value(value.strip())
+            if key.strip() in pieces[-1][1]:
+                raise UserError(
+                    f"'{key.strip()}' of {pieces[-1][0]} in --model has two values; write it once."
+                )
+            pieces[-1][1][key.strip()] = _value(_at_home(value.strip()))
     return pieces
 
 

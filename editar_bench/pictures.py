@@ -69,6 +69,6 @@ def decode_picture(file: Path | BinaryIO, where: str) -> Picture:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(
-            f"The stored picture {where} is missing or damaged; remove it and run the same command "
-            "with another --out, or delete the store to make everything again."
+            f"The stored picture {where} is missing or damaged; remove it and run the same command again, "
+            "which makes it anew."
         ) from error

@@ -28,7 +28,7 @@ from editar_bench.types import Task
 CONDITIONS = {"canny": Task.EDGE, "depth": Task.DEPTH, "segmentation": Task.SEGMENTATION}
 MAPS = {Task.EDGE: (), Task.DEPTH: ("control_depth",), Task.SEGMENTATION: ("label",)}
 PART = 100  # photos
-VERSION = 2  # of what is made from a photo
+VERSION = 3  # of what is made from a photo
 RECORD, SKIPPED, PARTS = "photos.json", "skipped.csv", ".parts"
 
 Annotators = dict[Task, Any]
@@ -109,7 +109,7 @@ def _parts(
     """The outcome of every part in order, made or found."""
     done = [_read_marker(parts / f"{key}.json") for key in keys]
     todo = [p for chunk, old in zip(chunks, done, strict=True) if old is None for p in chunk]
-    jobs = [(source / photo.name) for photo in todo if photo.caption]
+    jobs = [(source / photo.name) for photo in todo if not photo.problem]
     function = partial(make, edges=Task.EDGE in tasks, pixels=bool(annotators))
     made = in_order(function, jobs, workers=workers, start=start)
     seen: set[str] = set()
@@ -135,7 +135,7 @@ def _pair(
     """The rows of a part; a photo is in all tasks or in none."""
     outcome, good = Outcome(), []
     for photo in chunk:
-        result = next(made) if photo.caption else Made(reason="has no caption")
+        result = Made(reason=photo.problem) if photo.problem else next(made)
         if result.content in seen:
             result = Made(reason="is the same file as an earlier one")
         if result.target:
@@ -183,6 +183,7 @@ def _row(photo: Photo, made: Made, task: Task, found: Any) -> dict[str, Any]:
         "edit_mask": None,
         "category": "",
         "slices": [],
+        paired.SOURCE_ID: photo.name,
     }
 
 

@@ -1,19 +1,20 @@
 """A folder of photos with captions: which files there are, and what each one's caption is.
 
-A caption is a text file of the photo's name beside it (`a/1.jpg`, `a/1.txt`), or stands in `metadata.jsonl` or
-`metadata.csv` at the top of the folder, as `datasets`' image folders have it (`file_name`, and `text` or `caption`).
+A caption stands in `metadata.jsonl` or `metadata.csv` at the top of the folder, as `datasets`' image folders have it
+(`file_name`, and `text` or `caption`), or else in a text file of the photo's name beside it (`a/1.jpg`, `a/1.txt`).
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from data_prep.untrusted import SUFFIXES
+from data_prep.untrusted import SUFFIXES, UNREAD, picture_files
 from editar_bench.errors import UserError
 
 TABLES = ("metadata.jsonl", "metadata.csv")
@@ -24,11 +25,12 @@ _CODING = "utf-8-sig"  # Windows' programs begin a text with a mark
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo by its name inside the folder; without a caption it is of no use."""
+    """A photo by its name inside the folder; without a caption it is of no use, nor with a `problem`."""
 
     name: str
     caption: str
     stamp: str  # changes when the file does
+    problem: str = ""
 
 
 def photos(folder: Path) -> list[Photo]:
@@ -40,24 +42,32 @@ def photos(folder: Path) -> list[Photo]:
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}; --from-images names a folder of photos.")
     table = _table(folder)
-    names = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
+    names = picture_files(folder)
     if not names:
         raise UserError(
             f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}); give the folder of the photos."
         )
-    return [Photo(name, _caption(folder, name, table), _stamp(folder / name)) for name in names]
+    return [
+        Photo(name, caption, _stamp(folder / name), _problem(name, caption))
+        for name in names
+        for caption in [_caption(folder, name, table)]
+    ]
+
+
+def _problem(name: str, caption: str) -> str:
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in UNREAD:
+        return f"is a {suffix} file, which is not read; save it as PNG or JPEG"
+    return "" if caption else "has no caption"
 
 
 def _caption(folder: Path, name: str, table: Mapping[str, str]) -> str:
     """One line; empty where there is none."""
-    if name in table:
-        return " ".join(table[name].split()).encode(errors="replace").decode()
-    beside = (folder / name).with_suffix(".txt")
-    if not beside.is_file():
+    if told := " ".join(table.get(_composed(name), "").split()):
+        return told.encode(errors="replace").decode()
+    photo = folder / name
+    beside = next((p for s in (".txt", ".TXT") if (p := photo.with_suffix(s)).is_file()), None)
+    if beside is None:
         return ""
     try:
         with beside.open("rb") as file:
@@ -73,7 +83,7 @@ def _table(folder: Path) -> dict[str, str]:
             read = _json_lines if path.suffix == ".jsonl" else _csv_rows
             try:
                 return {
-                    PurePosixPath(str(row["file_name"])).as_posix(): _text(row)
+                    _composed(PurePosixPath(str(row["file_name"])).as_posix()): _text(row)
                     for row in read(path)
                 }
             except (
@@ -89,6 +99,11 @@ def _table(folder: Path) -> dict[str, str]:
                     f"and {' or '.join(_TEXTS)}."
                 ) from error
     return {}
+
+
+def _composed(name: str) -> str:
+    """A name with each accented letter as one character: disks of Macs have them as two, tables seldom."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _text(row: Mapping[str, Any]) -> str:

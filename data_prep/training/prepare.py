@@ -27,7 +27,7 @@ from editar_bench.errors import UserError
 from editar_bench.files import file_sha256
 
 RECORD = "prepared.json"
-_FORM = 1  # of the rows; another one makes every shard anew
+_FORM = 2  # of the rows; another one makes every shard anew
 Done = dict[str, Any]  # of a shard: file, sha256, rows, skipped, reason, content
 
 
@@ -211,6 +211,7 @@ class _Rows:
                 "id": f"{self.name}-{self.index:05d}-{number:06d}",
                 "category": "",
                 "slices": [],
+                paired.SOURCE_ID: None if self.kind.jsonl else hub_copy.source_id(row),
             }
             whole = empty | cells | names | {"task": self.kind.task.value}
             self._sum(whole)

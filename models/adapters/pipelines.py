@@ -172,7 +172,7 @@ def _silent() -> Iterator[None]:
 
 
 def generators_of(seeds: Sequence[int]) -> list[torch.Generator]:
-    """One CPU generator a picture."""
+    """One CPU generator a picture; PyTorch's takes the low 32 of a seed's 63 bits."""
     import torch
 
     return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]

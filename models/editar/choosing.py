@@ -29,7 +29,7 @@ def uniforms_for(seeds: Sequence[int], n: int) -> Tensor:
     below_one = 1.0 - 2.0**-24  # the largest float32 under 1; rounding must not reach 1
     rows = []
     for seed in seeds:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)  # the low 32 of 63 bits
         rows.append(torch.rand(n, generator=generator, dtype=torch.float64))
     return torch.stack(rows).float().clamp(max=below_one)
 

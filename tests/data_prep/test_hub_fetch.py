@@ -60,6 +60,15 @@ def test_only_the_splits_shards_and_the_wanted_columns_travel(hub, tmp_path):
     assert record["revision"] == SHA and set(record["shards"]) == {WIDE, SLIM}
 
 
+def test_columns_that_name_the_photo_travel_too(hub, tmp_path):
+    row = {"image": picture_bytes(1, 64), "text": "a", "image_path": "val2017/000000000042.jpg"}
+    shard(hub.folder / WIDE, [row | {"waste": picture_bytes(3, 600, "PNG")}])
+    fetch(hub, tmp_path)
+    assert pyarrow.parquet.read_schema(tmp_path / WIDE).names == ["image", "text", "image_path"]
+    named, unnamed = hub_copy.rows(tmp_path, SOURCE)
+    assert hub_copy.source_id(named) == row["image_path"] and hub_copy.source_id(unnamed) is None
+
+
 def test_nothing_is_fetched_twice_but_what_is_missing_or_damaged(hub, tmp_path):
     original = tmp_path / "original"
     fetch(hub, original)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from data_prep import overlap
+from data_prep import coco_stuff, magicbrush, overlap
 from data_prep.paired import features, split_path, write_rows
 from editar_bench.errors import UserError
 from editar_bench.types import Task
@@ -132,6 +132,29 @@ def test_conditions_of_other_tasks_are_no_photos(tmp_path):
     write_rows([row], split_path(tmp_path / "test", Task.DEPTH, "test"), features())
     train = write(tmp_path / "train", a__png=encoded(photo(1)), b__png=encoded(photo(2)))
     assert found(train, tmp_path / "test")[1] == {("exact", "d (target)", "b.png")}
+
+
+def test_prepared_sets_keep_the_ids_of_their_source(tmp_path):
+    """Renumbered rows still match by what COCO calls the photo, prepared or as the hub has them."""
+    seg = np.zeros((64, 64), np.uint8).tolist()
+    row = {"control_seg": picture_bytes(2, kind="PNG"), "panoptic_seg_map": seg, "prompt": "a dog"}
+    paths = ("val2017/000000327681.jpg", "val2017/000000000042.jpg")
+    coco = [row | {"image": picture_bytes(i), "image_path": p} for i, p in enumerate(paths)]
+    shard(tmp_path / "coco/validation-00000-of-00001.parquet", coco)
+    coco_stuff.build(tmp_path / "coco", tmp_path / "test")
+    turn = {"turn_index": 1, "instruction": "x", "source_img": picture_bytes(8, 40, "PNG")}
+    turn |= {"img_id": "327681", "target_img": picture_bytes(9, 40, "PNG")}
+    shard(tmp_path / "brush/data/dev-00000-of-00001.parquet", [turn])
+    magicbrush.build(tmp_path / "brush", tmp_path / "train")
+    for train, name in (
+        (tmp_path / "train", "magicbrush-327681-1"),
+        (tmp_path / "brush", "327681"),
+    ):
+        report, matches = found(train, tmp_path / "test")
+        kinds = {m for m in matches if m[0] == "id"}
+        columns = ("condition", "target") if name[0] == "m" else ("source_img", "target_img")
+        assert kinds == {("id", "coco-stuff-00000 (target)", f"{name} ({c})") for c in columns}
+        assert report.hit("id") == 1
 
 
 def test_the_command_prints_and_writes_the_matches(tmp_path):

@@ -36,7 +36,7 @@ def in_process(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five photos: two good ones, one without caption, one that is no picture, one a copy."""
+    """Six photos: two good ones, one without caption, one that is no picture, one a copy, one of a format not read."""
     photos = tmp_path / "photos"
     (photos / "b").mkdir(parents=True)
     for name, data in (
@@ -50,6 +50,7 @@ def folder(tmp_path):
         if "silent" not in name:
             (photos / name).with_suffix(".txt").write_text(f"caption\n of {name}")
     (photos / "notes.md").write_text("not a photo")
+    (photos / "old.BMP").write_bytes(picture_bytes(4, kind="BMP"))
     return photos
 
 
@@ -75,12 +76,13 @@ def test_edges_of_good_photos_and_a_list_of_the_others(folder, tmp_path):
     assert np.array_equal(first.target, np.asarray(large)[:, 42 : 42 + 512])
     assert np.array_equal(first.condition, canny_published(first.target))
     assert np.array_equal(second.target, decoded(picture_bytes(2, kind="PNG")))
-    assert outcome.pairs == 2 and sum(steps) == 5
+    assert outcome.pairs == 2 and sum(steps) == 6
     with (tmp_path / "out" / "skipped.csv").open() as file:
         rows = {row["file"]: row["reason"] for row in csv.DictReader(file)}
     assert rows["b/silent.jpg"] == "has no caption"
     assert rows["copy.png"] == "is the same file as an earlier one"
-    assert "cannot be decoded" in rows["broken.jpg"] and len(rows) == 3
+    assert rows["old.BMP"] == "is a .bmp file, which is not read; save it as PNG or JPEG"
+    assert "cannot be decoded" in rows["broken.jpg"] and len(rows) == 4
     assert not (tmp_path / "out" / ".parts").exists()
 
 
@@ -113,7 +115,7 @@ def test_a_stopped_run_goes_on_where_it_was(folder, tmp_path, monkeypatch):
     assert not split_path(out, Task.EDGE, "test").exists()
     outcome, steps = made(folder, out)
     assert calls == ["a.jpg", "c.png", "broken.jpg", "broken.jpg", "copy.png"]
-    assert outcome.pairs == 2 and sum(steps) == 5
+    assert outcome.pairs == 2 and sum(steps) == 6
     assert read(out, Task.EDGE).fingerprint() == read(whole, Task.EDGE).fingerprint()
 
 
@@ -175,6 +177,20 @@ def test_captions_as_other_programs_write_them(tmp_path, table, text, captions):
     (tmp_path / "1.jpg").write_bytes(b"")
     (tmp_path / table).write_text(text, encoding="utf-8")
     assert [p.caption for p in listing.photos(tmp_path)] == captions
+
+
+def test_what_the_table_leaves_out_stands_beside_the_photo(tmp_path):
+    """An empty cell hides no text file, and names match however accents are spelled."""
+    (tmp_path / "metadata.csv").write_text(
+        "file_name,text\na.jpg,\nb.jpg,told\ncafe\u0301.jpg,an accent\n"
+    )
+    for name in ("a.jpg", "b.jpg", "caf\u00e9.jpg", "loud.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "a.txt").write_text("beside")
+    (tmp_path / "b.txt").write_text("not this")
+    (tmp_path / "loud.TXT").write_text("LOUD")
+    captions = {photo.name: photo.caption for photo in listing.photos(tmp_path)}
+    assert list(captions.values()) == ["beside", "told", "an accent", "LOUD"]
 
 
 def test_pipes_are_never_opened_and_deep_tables_are_one_sentence(tmp_path):
@@ -293,7 +309,7 @@ def test_the_command_makes_a_data_set_that_a_run_reads(folder, tmp_path, monkeyp
     command = ("prepare", "--from-images", str(folder), "--conditions", "canny")
     code, text, err = call(*command)
     assert code == 0 and "data    edge/photos: 2 pairs, fingerprint" in text
-    assert "3 photo(s) left out" in err and "photos/skipped.csv" in err
+    assert "4 photo(s) left out" in err and "photos/skipped.csv" in err
     out = str(tmp_path / "out")
     run = ("run", "--dataset", "photos", "--task", "edge", "--model", "oracle", "--device", "cpu")
     code, text, _ = call(*run, "--out", out)

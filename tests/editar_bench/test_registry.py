@@ -139,6 +139,13 @@ def test_labels_sort_settings_and_leave_out_defaults(dummies: None) -> None:
     assert ModelRef("m", {"a": 2.0, "b": 2.5}).label == "m:a=2,b=2.5"
 
 
+def test_a_path_may_begin_at_home(dummies: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert parse_models("noisy:strength=~/x")[0].settings == {"strength": "/home/me/x"}
+    assert parse_models("diffusers:~/pipe")[0].settings == {"source": "/home/me/pipe"}
+    assert parse_models("noisy:strength=~x")[0].settings == {"strength": "~x"}
+
+
 @pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000])
 def test_values_that_json_cannot_read_are_text(dummies: None, value: str) -> None:
     assert parse_models(f"noisy:strength={value}")[0].settings == {"strength": value}
@@ -151,6 +158,7 @@ def test_values_that_json_cannot_read_are_text(dummies: None, value: str) -> Non
         ("noisy:strength", "no setting; write name:key=value"),
         (" , ", "--model is empty"),
         ("nosiy", "did you mean noisy"),
+        ("noisy:strength=1,strength=3", "'strength' of noisy in --model has two values"),
     ],
 )
 def test_mistakes_in_model_names(dummies: None, text: str, words: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from editar_bench.parts import unpack_array
-from editar_bench.pictures import read_picture
+from editar_bench.pictures import picture_path, read_picture
 from editar_bench.report import read_rows
 from editar_bench.statistics import mean_interval
 from editar_bench.store import Reader
@@ -155,6 +155,25 @@ def test_a_new_metric_version_is_scored_again_from_the_pictures(
     )
     assert number(run_dummies("noisy"), "noisy").value == 7
     assert calls(log) == made
+
+
+def test_a_lost_picture_is_made_again_when_a_metric_needs_it(
+    run_dummies: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "calls.txt"
+    monkeypatch.setenv("DUMMY_LOG", str(log))
+    first = number(run_dummies("noisy"), "noisy")
+    made = calls(log)
+    lost = picture_path(
+        tmp_path / "out" / "pictures", next(iter(outputs(tmp_path / "out").values()))
+    )
+    lost.unlink()
+    assert number(run_dummies("noisy"), "noisy").value == first.value
+    assert calls(log) == made and not lost.exists()  # all values are known
+    monkeypatch.setattr(d.DummyError, "info", replace(d.DummyError.info, version=2))
+    again = number(run_dummies("noisy"), "noisy")
+    assert (again.value, again.n) == (first.value, first.n)
+    assert lost.exists() and len(calls(log)) == len(made) + 1  # the batch that it was in
 
 
 def test_a_metric_with_influences_has_the_interval_that_they_give(
