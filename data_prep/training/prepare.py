@@ -207,7 +207,7 @@ class _Rows:
                 self.reason = self.reason or (lacks if isinstance(error, KeyError) else str(error))
                 continue
             empty = {"source_caption": None, "target_caption": None, "edit_mask": None}
-            names = {
+            names: dict[str, Any] = {
                 "id": f"{self.name}-{self.index:05d}-{number:06d}",
                 "category": "",
                 "slices": [],

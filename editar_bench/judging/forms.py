@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -158,18 +158,16 @@ FORMS = {
 
 
 def read_marks(reply: str, question: Question) -> list[float]:
-    """The marks of a reply.
+    """The marks of a reply: its first JSON object with scores, whatever is written around that.
 
     Raises:
         ValueError: it holds none, too few or too many, or some outside the scale.
     """
-    start, stop = reply.find("{"), reply.rfind("}")
-    if start < 0 or stop < start:
+    if "{" not in reply:
         raise ValueError("the reply holds no JSON object")
-    try:
-        scores: Any = json.loads(reply[start : stop + 1])["scores"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError("the reply holds no scores") from error
+    scores = next((found["scores"] for found in _objects(reply) if "scores" in found), None)
+    if scores is None:
+        raise ValueError("the reply holds no scores")
     if not isinstance(scores, list) or len(scores) != question.count:
         raise ValueError(f"the reply does not hold {question.count} scores")
     for score in scores:
@@ -178,3 +176,16 @@ def read_marks(reply: str, question: Question) -> list[float]:
         if not question.lowest <= score <= question.highest:
             raise ValueError(f"a score is not from {question.lowest} to {question.highest}")
     return [float(score) for score in scores]
+
+
+def _objects(reply: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a text; a brace that begins none is passed over."""
+    decoder, start = json.JSONDecoder(), reply.find("{")
+    while start >= 0:
+        try:
+            found, stop = decoder.raw_decode(reply, start)
+        except (ValueError, RecursionError):
+            stop = start + 1
+        else:
+            yield found
+        start = reply.find("{", stop)

@@ -55,6 +55,8 @@ def test_a_question_holds_the_samples_own_words_as_they_are() -> None:
     [
         ('{"scores": [7, 8.5], "reason": "fine"}', [7, 8.5]),
         ('Here it is:\n```json\n{"scores": [0, 10]}\n```', [0, 10]),
+        ('A {brace}, then {"scores": [1, 2], "why": {"a": "}"}} and {more}.', [1, 2]),
+        ('{"step": 1}\n{"scores": [3, 4]}', [3, 4]),
     ],
 )
 def test_marks_are_found_in_a_reply(reply: str, marks: list[float]) -> None:
