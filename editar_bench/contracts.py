@@ -75,7 +75,8 @@ class TaskModule(Protocol):
     It may also offer `remarks() -> Sequence[str]`: sentences about the data on this machine that are stored with the
     run and shown beside its results; `missing() -> Sequence[Missing]`: what `load` would not find, which a metric may
     offer as well; and `fetch(advance)`: get that from where it is published, telling `advance` the bytes that are here.
-    What `load` gives may offer `groups()`: category and slices of every sample, without decoding a picture.
+    What `load` gives may offer `groups()`: category and slices of every sample, without decoding a picture. With
+    `any_size` set, pictures need not have the size of their conditions.
     """
 
     task: Task

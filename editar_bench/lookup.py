@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from editar_bench.pictures import PICTURES, picture_path
+from editar_bench.pictures import PICTURES, is_whole, picture_path
 from editar_bench.plan import ModelEntry, TaskEntry
 from editar_bench.seeds import index_ranges, seed_of
 from editar_bench.stages.aggregate import ModelResults
@@ -120,7 +120,7 @@ class Lookup:
         return sample.id, repeat, seed
 
     def _is_there(self, item: Pending) -> bool:
-        return picture_path(self.store.out / PICTURES, item.picture_hash).is_file()
+        return is_whole(picture_path(self.store.out / PICTURES, item.picture_hash))
 
     def _place(self, model: ModelEntry) -> tuple[str, str, str, str]:
         return (model.key, str(self.entry.task), self.entry.module.dataset, self.entry.fingerprint)

@@ -52,9 +52,9 @@ def _value(text: str) -> Any:
         return text
 
 
-def _at_home(text: str) -> str:
-    """A path that begins with the user's home, which shells do not see behind a colon or an equals sign."""
-    return os.path.expanduser(text) if text.startswith("~/") else text
+def _at_home(value: Any) -> Any:
+    """A path that begins with the user's home, which shells do not see behind a colon or an equals sign, in full."""
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def parse_models(text: str) -> list[ModelRef]:
@@ -108,7 +108,7 @@ def _pieces(text: str) -> list[tuple[str, dict[str, Any]]]:
                 raise UserError(
                     f"'{key.strip()}' of {pieces[-1][0]} in --model has two values; write it once."
                 )
-            pieces[-1][1][key.strip()] = _value(_at_home(value.strip()))
+            pieces[-1][1][key.strip()] = _at_home(_value(value.strip()))
     return pieces
 
 

@@ -14,6 +14,7 @@ from editar_bench.errors import UserError
 from editar_bench.types import Picture
 
 PICTURES = "pictures"  # the folder in a results folder
+_END = b"\0\0\0\0IEND\xaeB`\x82"  # of every PNG file
 
 
 def picture_hash(picture: Picture) -> str:
@@ -28,13 +29,23 @@ def picture_path(folder: Path, name: str) -> Path:
     return folder / name[:2] / f"{name}.png"
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a stored picture is there to its end, as far as its last bytes tell."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_END), os.SEEK_END)
+            return file.read() == _END
+    except OSError:  # not there, or shorter than an end
+        return False
+
+
 def write_picture(folder: Path, picture: Picture) -> str:
-    """Store an (H, W, 3) uint8 picture and return its hash; a picture that is there is not written again."""
+    """Store an (H, W, 3) uint8 picture and return its hash; one that is there whole is not written again."""
     from PIL import Image
 
     name = picture_hash(picture)
     path = picture_path(folder, name)
-    if path.exists():
+    if is_whole(path):
         return name
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")

@@ -52,6 +52,9 @@ def load_target(target: str) -> Any:
         ) from error
     except (ImportError, AttributeError) as error:
         raise UserError(f"{target} cannot be loaded: {error}.") from error
+    except Exception as error:  # whatever a plugin does when it is imported
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{target} cannot be loaded ({reason}).") from error
 
 
 def _entries(table: Mapping[str, tuple[str, str]]) -> dict[str, Entry]:

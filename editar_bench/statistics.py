@@ -145,7 +145,7 @@ def gap_closed(model: float | None, floor: float | None, ceiling: float | None) 
     span = ceiling - floor
     if abs(span) <= 1e-9 * max(1.0, abs(ceiling), abs(floor)):
         return None
-    return (model - floor) / span
+    return (model - floor) / span + 0.0  # which makes -0 a 0
 
 
 def gap_interval(

@@ -30,6 +30,9 @@ class PaperTask:
     metrics: ClassVar[Sequence[str]]
     build: ClassVar[Callable[[Path, Path], Path]]  # from the original layout, into the folder
     source: ClassVar[HubSplit | None] = None  # where the hub has it
+    any_size: ClassVar[bool] = (
+        False  # results may have any; the metrics bring them to that of what they compare with
+    )
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or data_folder().parent / self.dataset
@@ -129,6 +132,7 @@ class MagicBrushEdit(PaperTask):
 
     task, dataset, build = Task.EDIT, "magicbrush-all-turns", magicbrush.build
     source = magicbrush.SOURCE
+    any_size = True
     metrics = ("mb_l1", "mb_l2", "mb_clip_image", "mb_dino", "mb_clip_text")
 
 
@@ -137,6 +141,7 @@ class EmuEdit(PaperTask):
 
     task, dataset, build = Task.EDIT, "emu-edit", emu_edit.build
     source = emu_edit.SOURCE
+    any_size = True
     metrics = ("emu_clip_image", "emu_clip_out", "emu_clip_direction", "emu_dino", "emu_l1")
 
 

@@ -202,7 +202,12 @@ def _keys(settings: dict[str, Any], chunks: Sequence[Sequence[Photo]]) -> list[s
 def _check_same(folder: Path, source: str) -> None:
     record = folder / RECORD
     if record.is_file():
-        before = json.loads(record.read_text(encoding="utf-8"))["source"]
+        try:
+            before = json.loads(record.read_text(encoding="utf-8"))["source"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{record} is damaged, so that whose pairs are in {folder} is not known; delete that folder."
+            ) from error
         if before != source:
             raise UserError(
                 f"{folder} holds pairs of {before}; delete it, or name another data folder in "
@@ -211,11 +216,12 @@ def _check_same(folder: Path, source: str) -> None:
 
 
 def _read_marker(path: Path) -> Outcome | None:
-    if not path.is_file():
-        return None
-    record = json.loads(path.read_text(encoding="utf-8"))
-    skipped = [(name, reason) for name, reason in record["skipped"]]
-    return Outcome(record["pairs"], skipped, record["contents"])
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        skipped = [(name, reason) for name, reason in record["skipped"]]
+        return Outcome(record["pairs"], skipped, record["contents"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or not to be trusted: made again
 
 
 def _write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:

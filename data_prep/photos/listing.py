@@ -47,10 +47,11 @@ def photos(folder: Path) -> list[Photo]:
         raise UserError(
             f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}); give the folder of the photos."
         )
+    texts = _texts_beside(folder)
     return [
         Photo(name, caption, _stamp(folder / name), _problem(name, caption))
         for name in names
-        for caption in [_caption(folder, name, table)]
+        for caption in [_caption(name, table, texts)]
     ]
 
 
@@ -61,12 +62,20 @@ def _problem(name: str, caption: str) -> str:
     return "" if caption else "has no caption"
 
 
-def _caption(folder: Path, name: str, table: Mapping[str, str]) -> str:
+def _texts_beside(folder: Path) -> dict[str, Path]:
+    """The text files of a folder by their composed names without the suffix."""
+    return {
+        _composed(path.relative_to(folder).with_suffix("").as_posix()): path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() == ".txt" and path.is_file()
+    }
+
+
+def _caption(name: str, table: Mapping[str, str], texts: Mapping[str, Path]) -> str:
     """One line; empty where there is none."""
     if told := " ".join(table.get(_composed(name), "").split()):
         return told.encode(errors="replace").decode()
-    photo = folder / name
-    beside = next((p for s in (".txt", ".TXT") if (p := photo.with_suffix(s)).is_file()), None)
+    beside = texts.get(_composed(PurePosixPath(name).with_suffix("").as_posix()))
     if beside is None:
         return ""
     try:

@@ -116,6 +116,7 @@ def _record(
         **{name: truth[name] for name in MAPS},
         "category": sample.category,
         "slices": list(sample.slices),
+        paired.SOURCE_ID: None,
     }
 
 

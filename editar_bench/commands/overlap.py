@@ -48,10 +48,11 @@ def overlap(
         output_file.check_file(file)
     compare = load_target(COMPARE)
     with choose_reporter().stage("overlap · training pictures", 0) as advance:
-        reports = [
-            compare(a, b, near=near, advance=advance) for a in _places(train) for b in _places(test)
-        ]
-    for report in reports:
+        pairs = [(a, b) for a in _places(train) for b in _places(test)]
+        reports = [compare(a, b, near=near, advance=advance) for a, b in pairs]
+    for (a, b), report in zip(pairs, reports, strict=True):
+        if len(pairs) > 1:
+            typer.echo(f"{b} in {a}:")
         _print(report)
     if file is not None:
         output_file.write_text(file, _as_csv(reports))
@@ -98,10 +99,18 @@ def _places(text: str) -> Iterator[Path]:
     if text not in datasets():
         names = [*datasets(), *known]
         raise UserError(f"There is no folder and no data set '{text}'; {near_matches(text, names)}")
+    found, absent = [], UserError(f"The data set '{text}' does not say where its files are.")
     for key in task_keys(list(Task), [text]):
         module = TASKS.get(key)()
         folder = getattr(module, "folder", None)
         if folder is None:
-            raise UserError(f"The data set '{text}' does not say where its files are.")
-        module.load()
-        yield folder / module.task
+            raise absent
+        try:
+            module.load()
+        except UserError as error:  # pairs of one's own photos may be of some tasks only
+            absent = error
+            continue
+        found.append(folder / module.task)
+    if not found:
+        raise absent
+    yield from found

@@ -48,6 +48,8 @@ def score(
       unicontrol    samples/PROMPT-COUNT.png, five digits: NUMBER x repeats + REPEAT
     Uni-ControlNet, VAREdit, ControlVAR and CAR do not name pictures after samples: rename theirs as plain.
 
+    MagicBrush and Emu Edit take pictures of any size: their metrics bring them to that of the reference.
+
     Missing pictures are counted as failed and named. An unreadable or wrongly sized one stops the command
     before anything is stored.
     """
@@ -58,7 +60,7 @@ def score(
     from editar_bench.devices import resolve_device
     from editar_bench.errors import UserError
     from editar_bench.folder import check_pictures
-    from editar_bench.registry import MODELS, load_target, near_matches
+    from editar_bench.registry import MODELS, TASKS, load_target, near_matches
     from editar_bench.seeds import seed_of
     from editar_bench.types import RunSpec
 
@@ -91,6 +93,7 @@ def score(
         layout=layout,
         repeats=repeats,
         seed_of=partial(seed_of, spec.seed, tasks[0], chosen.datasets[0]),
+        any_size=getattr(TASKS.get(f"{tasks[0]}/{chosen.datasets[0]}"), "any_size", False),
     )
     entry = plan.ModelEntry(label=name, model=model)
     ready = plan.make_plan(spec, resolve_device(device), [entry])

@@ -5,6 +5,7 @@ Legend: B pictures or texts, T text slots, D embedding.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -27,7 +28,7 @@ class OpenaiClip(nn.Module):
     Args:
         model: a transformers `CLIPModel`.
         tokenizer: its tokenizer.
-        floor: crop, and cut texts, as torchmetrics does with transformers, not as OpenAI's own code.
+        floor: crop, clean and cut texts as torchmetrics does with transformers, not as OpenAI's own code.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, *, floor: bool = False) -> None:
@@ -62,11 +63,12 @@ class OpenaiClip(nn.Module):
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Captions to (B, D). What lies behind the last slot is cut off: by torchmetrics end token and all.
 
-        OpenAI's own code keeps the end token, whose features are the caption's.
+        OpenAI's own code keeps the end token, whose features are the caption's, and mends broken letters before.
         """
         model = self.model
         slots = model.config.text_config.max_position_embeddings
-        tokens = self.tokenizer(list(texts), padding=True, return_tensors="pt", verbose=False)
+        read = list(texts) if self.floor else [cleaned(text) for text in texts]
+        tokens = self.tokenizer(read, padding=True, return_tensors="pt", verbose=False)
         ids_BT = tokens["input_ids"][:, :slots].to(model.device)
         mask_BT = tokens["attention_mask"][:, :slots].to(model.device)
         if not self.floor:
@@ -74,6 +76,13 @@ class OpenaiClip(nn.Module):
             ids_BT[cut_B, -1] = self.tokenizer.eos_token_id
         out = model.text_model(input_ids=ids_BT, attention_mask=mask_BT)
         return _unit(model.text_projection(out.pooler_output))
+
+
+def cleaned(text: str) -> str:
+    """A caption as OpenAI's tokenizer reads it: letters that were decoded wrongly, and HTML's twice over, mended."""
+    import ftfy
+
+    return html.unescape(html.unescape(ftfy.fix_text(text)))
 
 
 def _unit(features_BD: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Plugins need none of this; the contract is in `editar_bench.contracts`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -60,10 +61,17 @@ class PerSample(Judged):
     def _score(self, example: Example, image: Picture) -> Score:
         info = self.info
         try:
-            value = float(self.value(example, image))
+            value = defined(float(self.value(example, image)))
         except Undefined as reason:
             return Score(metric=info.name, protocol=info.protocol, value=None, reason=str(reason))
         return Score(metric=info.name, protocol=info.protocol, value=value)
+
+
+def defined(value: float) -> float:
+    """The value itself; raises `Undefined` where it is no number, which no mean survives."""
+    if not math.isfinite(value):
+        raise Undefined(f"the value is {value}")
+    return value
 
 
 def target(example: Example) -> Picture:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from editar_bench.contracts import Missing
 from editar_bench.evaluators.released import Released, shared_released
 from editar_bench.evaluators.sources import piece
-from editar_bench.metrics._base import Judged, PerSample, Undefined
+from editar_bench.metrics._base import Judged, PerSample, Undefined, defined
 from editar_bench.types import Example, Picture, Score
 
 
@@ -59,8 +59,8 @@ class Compared(WithReleased):
     def score(self, examples: Sequence[Example], images: Sequence[Picture]) -> list[Score]:
         """One Score per example, in order."""
         pairs = [self._try_pair(e, image) for e, image in zip(examples, images, strict=True)]
-        defined = [pair for pair in pairs if not isinstance(pair, Undefined)]
-        values = iter(self.compare(defined) if defined else ())
+        good = [pair for pair in pairs if not isinstance(pair, Undefined)]
+        values = iter(self.compare(good) if good else ())
         return [self._scored(p if isinstance(p, Undefined) else next(values)) for p in pairs]
 
     def _try_pair(self, example: Example, image: Picture) -> Pair | Undefined:
@@ -71,6 +71,9 @@ class Compared(WithReleased):
 
     def _scored(self, value: float | Undefined) -> Score:
         name, protocol = self.info.name, self.info.protocol
-        if isinstance(value, Undefined):
-            return Score(metric=name, protocol=protocol, value=None, reason=str(value))
-        return Score(metric=name, protocol=protocol, value=float(value))
+        try:
+            if isinstance(value, Undefined):
+                raise value
+            return Score(metric=name, protocol=protocol, value=defined(float(value)))
+        except Undefined as reason:
+            return Score(metric=name, protocol=protocol, value=None, reason=str(reason))

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from editar_bench.metrics._base import Undefined
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -22,15 +24,25 @@ MIN_SIZE: Final = (
 
 
 def ssim(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
-    """SSIM (B,) of pictures in [0, 1] of at least 11 pixels a side."""
+    """SSIM (B,) of pictures in [0, 1].
+
+    Raises:
+        Undefined: a side is shorter than the window.
+    """
+    _check_sides(a_BCHW, TAPS)
     return _similarity_and_contrast(a_BCHW, b_BCHW)[0]
 
 
 def ms_ssim(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
-    """Multi-scale SSIM (B,) of pictures in [0, 1] of at least `MIN_SIZE` pixels a side; negative parts count as 0."""
+    """Multi-scale SSIM (B,) of pictures in [0, 1]; negative parts count as 0.
+
+    Raises:
+        Undefined: a side has fewer than `MIN_SIZE` pixels.
+    """
     import torch
     from torch.nn.functional import avg_pool2d
 
+    _check_sides(a_BCHW, MIN_SIZE)
     parts = []
     for _ in BETAS:
         similarity_B, contrast_B = _similarity_and_contrast(a_BCHW, b_BCHW)
@@ -39,6 +51,14 @@ def ms_ssim(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
     parts[-1] = similarity_B  # brightness counts at the coarsest scale only
     exponents = a_BCHW.new_tensor(BETAS)[:, None]
     return (torch.stack(parts).clamp(min=0) ** exponents).prod(0)
+
+
+def _check_sides(images_BCHW: Tensor, least: int) -> None:
+    height, width = images_BCHW.shape[-2:]
+    if min(height, width) < least:
+        raise Undefined(
+            f"a picture of {width}×{height} pixels is too small; the windows need {least} a side"
+        )
 
 
 def _similarity_and_contrast(a_BCHW: Tensor, b_BCHW: Tensor) -> tuple[Tensor, Tensor]:

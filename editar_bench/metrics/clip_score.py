@@ -64,7 +64,7 @@ class _ClipScore(WithReleased):
 
     def _text(self, example: Example) -> str:
         text = self.caption(example)
-        if not text:
+        if text is None:
             raise Undefined("the data has no caption for this sample")
         return text
 
@@ -133,7 +133,7 @@ class ClipB16(_ClipScore):
         "ViT-B/16",
         "the picture and the (target) caption",
         edit=False,
-        version=2,
+        version=3,
     )
 
     def value(self, example: Example, image: Picture) -> float:

@@ -23,14 +23,19 @@ CLIP, DINO = "clip-B32", "dino-vits16"
 
 
 def _info(
-    name: str, protocol: str, direction: Direction, what: str, unit: str = "cosine"
+    name: str,
+    protocol: str,
+    direction: Direction,
+    what: str,
+    unit: str = "cosine",
+    version: int = 1,
 ) -> MetricInfo:
     return MetricInfo(
         name=name,
         protocol=protocol,
         unit=unit,
         direction=direction,
-        version=1,
+        version=version,
         tasks=EDIT,
         description=what,
     )
@@ -150,7 +155,11 @@ class MagicBrushClipText(WithReleased):
 
     ROLES = (CLIP,)
     INFO = _info(
-        "mb_clip_text", "clip.B32.text", "higher", "MagicBrush: CLIP-T of result and caption"
+        "mb_clip_text",
+        "clip.B32.text",
+        "higher",
+        "MagicBrush: CLIP-T of result and caption",
+        version=2,
     )
 
     def prefetch(self, examples: Sequence[Example], images: Sequence[Picture]) -> None:
@@ -169,7 +178,11 @@ class EmuClipOut(MagicBrushClipText):
     """CLIP-out: result and output caption."""
 
     INFO = _info(
-        "emu_clip_out", "emu.clip.B32.out", "higher", "Emu Edit: CLIP of result and output caption"
+        "emu_clip_out",
+        "emu.clip.B32.out",
+        "higher",
+        "Emu Edit: CLIP of result and output caption",
+        version=2,
     )
 
 
@@ -182,6 +195,7 @@ class EmuClipDirection(WithReleased):
         "emu.clip.B32.direction",
         "higher",
         "cosine of the changes of picture and caption in CLIP space",
+        version=2,
     )
 
     def prefetch(self, examples: Sequence[Example], images: Sequence[Picture]) -> None:
@@ -191,11 +205,14 @@ class EmuClipDirection(WithReleased):
             self.networks.texts(CLIP, all_defined(partial(caption_of, edited=edited), examples))
 
     def value(self, example: Example, image: Picture) -> float:
-        """Cosine of two differences of unit vectors."""
+        """Cosine of two differences of unit vectors; 0, as published, where the picture did not change."""
         before, after = self.networks.pictures(CLIP, [example.condition, image])
         captions = [caption_of(example, edited=False), caption_of(example)]
         said_before, said_after = self.networks.texts(CLIP, captions)
-        return _cosine(after - before, said_after - said_before)
+        said = said_after - said_before
+        if not said.any():
+            raise Undefined("nothing changed between the two captions")
+        return _cosine(after - before, said) if (after != before).any() else 0.0
 
 
 class _Dino(WithReleased):
@@ -249,5 +266,5 @@ def _class_features(network: Any, pictures: Sequence[Picture]) -> dict[str, Any]
 def _cosine(a_D: NDArray[Any], b_D: NDArray[Any]) -> float:
     lengths = float(np.linalg.norm(a_D) * np.linalg.norm(b_D))
     if not lengths:
-        raise Undefined("nothing changed between the two pictures or captions")
+        raise Undefined("a picture has no features")
     return float(a_D @ b_D) / lengths

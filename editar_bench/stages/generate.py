@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,11 +175,12 @@ class GenerateStage:
         if len(made) != len(examples):
             raise ValueError(f"the model returned {len(made)} pictures for {len(examples)} samples")
         for example, generation in zip(examples, made, strict=True):
+            _check_cost(generation)
             if generation.image.dtype != np.uint8:
                 raise ValueError(
                     f"the model returned a picture of {generation.image.dtype} where uint8 was expected"
                 )
-            if generation.image.shape != example.condition.shape:
+            if not self._fits(generation.image.shape, example.condition.shape):
                 raise ValueError(
                     f"the model returned a picture of shape {generation.image.shape} "
                     f"where {example.condition.shape} was expected"
@@ -190,6 +193,11 @@ class GenerateStage:
             )
             for g in made
         ]
+
+    def _fits(self, made: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+        if getattr(self.task, "any_size", False):
+            return len(made) == 3 and made[2] == 3 and min(made) > 0
+        return made == wanted
 
     def _seed(self, example: Example, repeat: int) -> int:
         return seed_of(self.job.run_seed, example.task, self.task.dataset, example.id, repeat)
@@ -239,3 +247,16 @@ class GenerateStage:
             "seconds": generation.seconds,
             "peak_memory_bytes": generation.peak_memory_bytes,
         }
+
+
+def _check_cost(generation: Generation) -> None:
+    """Refuse times and sizes that no table can hold.
+
+    Raises:
+        ValueError: saying what was returned.
+    """
+    seconds, memory = generation.seconds, generation.peak_memory_bytes
+    if not isinstance(seconds, numbers.Real) or not 0 <= float(seconds) < math.inf:
+        raise ValueError(f"the model returned {seconds!r} seconds for a picture")
+    if memory is not None and not (isinstance(memory, numbers.Integral) and 0 <= memory < 2**63):
+        raise ValueError(f"the model returned {memory!r} bytes of memory for a picture")

@@ -29,6 +29,7 @@ class FolderOfPictures:
         layout: how they are called; "plain" is `<sample id>.png`.
         repeats: pictures a sample.
         seed_of: the seed that the harness gives to a sample id and a repeat, which tells the repeats apart.
+        any_size: whether the data set takes pictures of other sizes than their conditions.
     """
 
     kind: Literal["measured"] = "measured"
@@ -43,6 +44,7 @@ class FolderOfPictures:
         layout: str = "plain",
         repeats: int = 1,
         seed_of: Callable[[str, int], int] | None = None,
+        any_size: bool = False,
     ) -> None:
         self.folder = Path(images)
         if not _is_folder(self.folder):
@@ -59,6 +61,7 @@ class FolderOfPictures:
         self._pictures = self.layout.pictures(self.folder)
         self._repeats = repeats
         self._seed_of = seed_of
+        self._any_size = any_size
         self.fingerprint: Mapping[str, str] = {"pictures": content_hash(self._pictures)}
 
     def setup(self, context: Context) -> None:
@@ -107,7 +110,7 @@ class FolderOfPictures:
             right, bottom = picture.size
             if right >= width and bottom >= height:
                 picture = picture.crop((right - width, bottom - height, right, bottom))
-        if picture.size != (width, height):
+        if picture.size != (width, height) and not self._any_size:
             raise UserError(
                 f"{path} is {picture.width}×{picture.height} pixels and must be {width}×{height}, "
                 "the size of its condition; resize it."

@@ -13,7 +13,11 @@ _ROWS = 128  # queries a block: small enough to skip most of the upper triangle,
 
 
 def causal_attention(
-    q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, seen_BL: Tensor | None = None
+    q_BHLK: Tensor,
+    k_BHLK: Tensor,
+    v_BHLK: Tensor,
+    seen_BL: Tensor | None = None,
+    training: bool = True,
 ) -> Tensor:
     """Each position attends to itself and those before it, with scale 1/√K: (B, H, L, K).
 
@@ -25,9 +29,10 @@ def causal_attention(
         k_BHLK: keys.
         v_BHLK: values.
         seen_BL: bool, which keys may be seen at all; a position that may see none gets a mean of hidden ones.
+        training: otherwise the fused kernel serves even where gradients are asked for, and rounds as it always does.
     """
     length = q_BHLK.shape[2]
-    if not _by_hand(q_BHLK):
+    if not (training and _by_hand(q_BHLK)):
         if seen_BL is None:
             return F.scaled_dot_product_attention(q_BHLK, k_BHLK, v_BHLK, is_causal=True)
         mask_B1LL = _bias(q_BHLK, 0, length, length, seen_BL)[:, None]

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editar_bench.errors import UserError
-from models.editar.config import check_values
+from models.editar.config import check_values, unknown_keys
+from models.editar.inputs import check_codes, check_images
 from models.editar.multiscale import MultiScaleResidual
 from models.editar.quantizer import COMMITMENT, Quantized, Quantizer
 
@@ -107,8 +108,13 @@ class CodecConfig:
             settings.setdefault("ch_mult", sides[0])
         unknown = sorted(set(settings) - {field.name for field in fields(cls)})
         if unknown:
-            raise UserError(f"codec config: unknown keys {', '.join(unknown)}; remove them")
+            raise unknown_keys("codec", unknown, settings, _USUAL)
         return cls(**settings)
+
+
+def swish(x: Tensor) -> Tensor:
+    """SiLU as published, rounded twice."""
+    return x * x.sigmoid()
 
 
 class ResidualBlock(nn.Module):
@@ -125,8 +131,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels_in, h, w) to (B, channels_out, h, w)."""
-        y = self.conv1(F.silu(self.norm1(x)))
-        y = self.conv2(F.silu(self.norm2(y)))
+        y = self.conv1(swish(self.norm1(x)))
+        y = self.conv2(swish(self.norm2(y)))
         return y + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
 
 
@@ -144,9 +150,10 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels, h, w) to the same shape."""
         y = self.norm(x)
-        q, k, v = (f(y).flatten(2).transpose(1, 2)[:, None] for f in (self.q, self.k, self.v))
-        y = F.scaled_dot_product_attention(q, k, v)[:, 0]
-        return x + self.proj_out(y.transpose(1, 2).reshape(x.shape))
+        q_BCM, k_BCM, v_BCM = (f(y).flatten(2) for f in (self.q, self.k, self.v))
+        # In the published steps: the fused kernel rounds otherwise, and now and then another code is nearest.
+        weight_BMM = (torch.bmm(q_BCM.mT, k_BCM) * q_BCM.shape[1] ** -0.5).softmax(-1)
+        return x + self.proj_out(torch.bmm(v_BCM, weight_BMM.mT).view(x.shape))
 
 
 class Downsample(nn.Module):
@@ -221,7 +228,7 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for block in (*self.conv_blocks, *self.mid):
             x = block(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(swish(self.norm_out(x)))
 
 
 class Decoder(nn.Module):
@@ -247,7 +254,7 @@ class Decoder(nn.Module):
         x = self.conv_in(x)
         for block in (*self.mid, *self.conv_blocks):
             x = block(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(swish(self.norm_out(x)))
 
 
 class Codec(nn.Module):
@@ -271,6 +278,7 @@ class Codec(nn.Module):
 
     def quantized(self, codes_BN: Tensor) -> Tensor:
         """The code vectors as a feature map, (B, C, h, w), of square pictures of whatever size."""
+        check_codes(codes_BN, "codec", self.config.codebook_size)
         side = isqrt(codes_BN.shape[1])
         if side**2 != codes_BN.shape[1]:
             raise UserError(
@@ -285,7 +293,7 @@ class Codec(nn.Module):
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Code pictures: int64 (B, N), row-major."""
-        return self.quantize.nearest(self.latents(images))
+        return self.quantize.nearest(self.latents(check_images(images)))
 
     @torch.no_grad()
     def decode(self, codes_BN: Tensor) -> Tensor:

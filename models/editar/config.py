@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import isfinite, isqrt
 from typing import Any, Self
@@ -30,7 +30,7 @@ _USUAL = {
     "drop_path_rate": (0, None),
     "ffn_dim_multiplier": (None,),
     "model_mode": ("joint_cls_emb", None),
-    "model_type": ("t2i",),
+    "model_type": ("edit", "t2i"),  # EditAR's, and that of its base
 }
 
 
@@ -55,6 +55,19 @@ def check_values(config: Any, what: str) -> None:
             fine = fine or (value is None and "None" in kind)
         if not fine:
             raise UserError(f"{what} config: {field.name} is {value!r}; it must be {wanted}")
+
+
+def unknown_keys(
+    what: str, unknown: Sequence[str], values: Mapping[str, Any], usual: Mapping[str, Any]
+) -> UserError:
+    """What is said of keys that a configuration does not have, or has in one value only."""
+    names = ", ".join(name for name in unknown if name not in usual)
+    if names:
+        return UserError(f"{what} config: unknown keys {names}; remove them")
+    told = ", ".join(f"{name} {values[name]!r}" for name in unknown)
+    return UserError(
+        f"{what} config: {told} makes another network than the released one, which alone is known here"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,5 +135,5 @@ class TransformerConfig:
                 known.pop(name, None)
         unknown = sorted(set(known) - {field.name for field in fields(cls)})
         if unknown:
-            raise UserError(f"transformer config: unknown keys {', '.join(unknown)}; remove them")
+            raise unknown_keys("transformer", unknown, known, _USUAL | {"n_kv_head": ()})
         return cls(**known)

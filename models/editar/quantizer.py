@@ -60,10 +60,14 @@ class Quantizer(nn.Module):
     def nearest(self, latents_BCHW: Tensor) -> Tensor:
         """The index of the nearest code at every place: int64 (B, H·W), row-major."""
         with torch.no_grad(), torch.autocast(latents_BCHW.device.type, enabled=False):
-            z_MC = self.normalized(latents_BCHW.float()).permute(0, 2, 3, 1).reshape(-1, self.dim)
+            z_MC = latents_BCHW.float().permute(0, 2, 3, 1).reshape(-1, self.dim)
+            if self.l2_norm:
+                z_MC = F.normalize(z_MC, dim=-1)
             rows_VC = self.rows().float()
-            # ‖z‖² is the same for every code and cannot change which one is nearest.
-            distance_MV = torch.addmm(rows_VC.square().sum(-1), z_MC, rows_VC.T, alpha=-2.0)
+            # ‖z‖² is the same for every code, but with it sums round as the published ones do, and of codes that
+            # are then equally far the first is taken.
+            distance_MV = z_MC.square().sum(-1, keepdim=True) + rows_VC.square().sum(-1)
+            distance_MV.sub_(z_MC @ rows_VC.T, alpha=2)
             return distance_MV.argmin(-1).view(latents_BCHW.shape[0], -1)
 
     def lookup(self, codes_BN: Tensor, side: int) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 from models.editar import passes
 from models.editar.choosing import SamplerSettings, uniforms_for
 from models.editar.decoding import Decoder, copies
+from models.editar.inputs import check_codes, check_text
 from models.editar.precision import Precision
 from models.editar.transformer import Transformer
 
@@ -56,11 +57,15 @@ def sample(
         raise RuntimeError("sampling needs the model in eval mode")
     if uniforms_BN is None and not settings.greedy:
         raise ValueError("sampling that is not greedy needs uniforms; see uniforms_for")
+    c = model.config
+    text = check_text(text, c.cls_token_num, c.caption_dim)
+    check_codes(condition_codes, "transformer", c.vocab_size, (len(text), c.block_size))
     if uniforms_BN is None:
         uniforms_BN = torch.zeros(condition_codes.shape)
-    batch = passes_for(model, len(text), settings, precision or Precision())
-    batch.start(text, condition_codes, uniforms_BN, drop_image_B)
-    return batch.finish()
+    with torch.autocast(condition_codes.device.type, enabled=False):  # the weights say the type
+        batch = passes_for(model, len(text), settings, precision or Precision())
+        batch.start(text, condition_codes, uniforms_BN, drop_image_B)
+        return batch.finish()
 
 
 def passes_for(
@@ -73,7 +78,7 @@ def passes_for(
     if copies(
         model
     ):  # torch does not count changes of `.data`; so few weights are quickly added up
-        weights += tuple(float(p.sum(dtype=torch.float64)) for p in model.parameters())
+        weights += tuple(float(p.detach().sum(dtype=torch.float64)) for p in model.parameters())
     like = model.output.weight
     windows = (passes.WINDOW, passes.GPU_QUERIES)
     key = (batch, settings, precision, windows, like.dtype, like.device, weights)

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from models.editar.causal import causal_attention
 from models.editar.config import TransformerConfig
+from models.editar.inputs import check_codes, check_text
 from models.editar.rotary import rotary_table, rotate
 
 
@@ -49,7 +50,8 @@ class Attention(nn.Module):
 
     def forward(self, x_BLD: Tensor, table_LP2: Tensor, seen_BL: Tensor | None = None) -> Tensor:
         """Attend from every position to itself and all before it that may be seen at all (`seen_BL`, bool)."""
-        return self.merge(causal_attention(*self.project(x_BLD, table_LP2), seen_BL))
+        qkv_BHLK = self.project(x_BLD, table_LP2)
+        return self.merge(causal_attention(*qkv_BHLK, seen_BL, self.training))
 
     def project(self, x_BLD: Tensor, table_LP2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (B, H, L, K), the first two rotated."""
@@ -213,6 +215,10 @@ class Transformer(RotaryNetwork):
         Returns:
             Logits float32 (B, N, V), and the hidden states (B, N, D) they came from.
         """
+        c = self.config
+        text = check_text(text, c.cls_token_num, c.caption_dim)
+        for codes in (condition_codes, target_codes):
+            check_codes(codes, "transformer", c.vocab_size, (len(text), c.block_size))
         prefix_BLD = self.embed_prefix(text, condition_codes, drop_text, drop_image)
         # The last target code is predicted, never read.
         target_BMD = self.tok_embeddings(target_codes[:, :-1]).to(prefix_BLD.dtype)

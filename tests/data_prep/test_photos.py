@@ -189,8 +189,10 @@ def test_what_the_table_leaves_out_stands_beside_the_photo(tmp_path):
     (tmp_path / "a.txt").write_text("beside")
     (tmp_path / "b.txt").write_text("not this")
     (tmp_path / "loud.TXT").write_text("LOUD")
+    (tmp_path / "z\u00e9bre.jpg").write_bytes(b"")
+    (tmp_path / "ze\u0301bre.Txt").write_text("stripes")
     captions = {photo.name: photo.caption for photo in listing.photos(tmp_path)}
-    assert list(captions.values()) == ["beside", "told", "an accent", "LOUD"]
+    assert list(captions.values()) == ["beside", "told", "an accent", "LOUD", "stripes"]
 
 
 def test_pipes_are_never_opened_and_deep_tables_are_one_sentence(tmp_path):
@@ -201,6 +203,14 @@ def test_pipes_are_never_opened_and_deep_tables_are_one_sentence(tmp_path):
     (tmp_path / "metadata.jsonl").write_text("[" * 10**6)
     with pytest.raises(UserError, match="every row needs file_name"):
         listing.photos(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["{}", '{"source": ', "[]"])
+def test_a_damaged_record_is_one_sentence(folder, tmp_path, damage):
+    made(folder, tmp_path / "out")
+    (tmp_path / "out" / "photos.json").write_text(damage)
+    with pytest.raises(UserError, match=r"photos\.json is damaged"):
+        made(folder, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["nothing", "empty"])
@@ -310,6 +320,8 @@ def test_the_command_makes_a_data_set_that_a_run_reads(folder, tmp_path, monkeyp
     code, text, err = call(*command)
     assert code == 0 and "data    edge/photos: 2 pairs, fingerprint" in text
     assert "4 photo(s) left out" in err and "photos/skipped.csv" in err
+    code, text, _ = call("overlap", str(folder), "photos")  # of the tasks that are there
+    assert code == 0 and "id           2 of the test pictures (100.00%)" in text
     out = str(tmp_path / "out")
     run = ("run", "--dataset", "photos", "--task", "edge", "--model", "oracle", "--device", "cpu")
     code, text, _ = call(*run, "--out", out)

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from editar_bench.errors import UserError
 from editar_bench.pictures import picture_path
 from editar_bench.store import Reader
+from editar_bench.types import Generation
 from tests.editar_bench import dummies as d
 from tests.editar_bench.running import Run, calls, number, outputs
 
@@ -50,6 +52,30 @@ def test_plugins_that_break_in_their_own_ways_are_failed_rows(run_dummies: Run) 
         "10 failed, first: ValueError: the model returned a picture of float32" in pictures.reason
     )
     assert number(summary, "noisy").n == 9
+
+
+@pytest.mark.parametrize(
+    ("cost", "words"),
+    [
+        ({"seconds": "fast"}, "returned 'fast' seconds"),
+        ({"seconds": -1.0}, "returned -1.0 seconds"),
+        ({"seconds": float("nan")}, "returned nan seconds"),
+        ({"seconds": 1.0, "peak_memory_bytes": 10**30}, "bytes of memory"),
+    ],
+)
+def test_costs_that_are_none_fail_the_model_alone(
+    run_dummies: Run, monkeypatch: pytest.MonkeyPatch, cost: dict[str, Any], words: str
+) -> None:
+    def generate(self: d.Noisy, batch: Any, seeds: Any) -> list[Generation]:
+        own = cost if self.name == "noisy" else {"seconds": 1.0}
+        return [
+            Generation(image=self.picture(e, s), **own) for e, s in zip(batch, seeds, strict=True)
+        ]
+
+    monkeypatch.setattr(d.Noisy, "generate", generate)
+    summary = run_dummies("noisy,codec")
+    assert words in number(summary, "noisy").reason
+    assert number(summary, "codec").status == "ok"
 
 
 def test_a_metric_that_breaks_while_it_scores_is_a_failed_row(

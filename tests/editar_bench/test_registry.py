@@ -45,9 +45,17 @@ def test_a_plugin_cannot_take_a_builtin_name(
 
 @pytest.mark.parametrize(
     ("target", "words"),
-    [("nowhere.to.be:found", "module 'nowhere'"), ("os.path:jion", "cannot be loaded")],
+    [
+        ("nowhere.to.be:found", "module 'nowhere'"),
+        ("os.path:jion", "cannot be loaded"),
+        ("broken_plugin:Model", r"cannot be loaded \(RuntimeError: no licence server\)"),
+    ],
 )
-def test_targets_that_lead_nowhere(target: str, words: str) -> None:
+def test_targets_that_lead_nowhere(
+    target: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_plugin.py").write_text("raise RuntimeError('no licence server')")
+    monkeypatch.syspath_prepend(tmp_path)
     registry: Registry[object] = Registry("thing", "no.such.group", {"x": Entry(target)})
     with pytest.raises(UserError, match=words):
         registry.get("x")

@@ -164,16 +164,17 @@ def test_a_lost_picture_is_made_again_when_a_metric_needs_it(
     monkeypatch.setenv("DUMMY_LOG", str(log))
     first = number(run_dummies("noisy"), "noisy")
     made = calls(log)
-    lost = picture_path(
-        tmp_path / "out" / "pictures", next(iter(outputs(tmp_path / "out").values()))
-    )
+    folder, names = tmp_path / "out" / "pictures", list(outputs(tmp_path / "out").values())
+    lost, cut = picture_path(folder, names[0]), picture_path(folder, names[-1])
     lost.unlink()
+    cut.write_bytes(cut.read_bytes()[:-1])
     assert number(run_dummies("noisy"), "noisy").value == first.value
     assert calls(log) == made and not lost.exists()  # all values are known
     monkeypatch.setattr(d.DummyError, "info", replace(d.DummyError.info, version=2))
     again = number(run_dummies("noisy"), "noisy")
     assert (again.value, again.n) == (first.value, first.n)
-    assert lost.exists() and len(calls(log)) == len(made) + 1  # the batch that it was in
+    assert lost.exists() and len(calls(log)) == len(made) + 2  # the batches that they were in
+    assert read_picture(folder, names[-1]).shape == (d.SIZE, d.SIZE, 3)
 
 
 def test_a_metric_with_influences_has_the_interval_that_they_give(

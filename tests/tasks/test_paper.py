@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_prep import hub_fetch
 from editar_bench.errors import UserError
@@ -21,7 +22,7 @@ from editar_bench.store import Reader
 from editar_bench.types import RunSpec, Task
 from tasks.paper import PieBenchEdit
 from tests.data_prep.fake_hub import FakeHub, serve
-from tests.data_prep.making import picture_bytes, pie_archive, pie_item, shard
+from tests.data_prep.making import decoded, picture_bytes, pie_archive, pie_item, shard
 from tests.editar_bench.calling import call
 from tests.editar_bench.metrics import published
 
@@ -152,6 +153,35 @@ def test_rows_that_need_a_true_picture_are_unsupported_where_there_is_none(data,
         assert rows.loc[name, "status"] == "unsupported"
         assert "no true pictures" in rows.loc[name, "reason"]
     assert rows.loc["copy-source", "n_undefined"] == 2  # infinite, or no background
+
+
+def test_pictures_for_magicbrush_may_have_any_size(data, tmp_path):
+    """Its protocol brings them to the size of the true picture; PIE-Bench's does not."""
+    turn = {
+        "img_id": "7",
+        "turn_index": 1,
+        "instruction": "x",
+        "mask_img": picture_bytes(5, 40, "PNG"),
+    }
+    turn |= {"source_img": picture_bytes(1, 40, "PNG"), "target_img": picture_bytes(2, 40, "PNG")}
+    shard(tmp_path / "data/magicbrush-all-turns/original/data/dev-00000-of-00001.parquet", [turn])
+    put_archive(data)
+    pictures, out = tmp_path / "pictures", str(tmp_path / "out")
+    pictures.mkdir()
+    (pictures / "magicbrush-7-1.png").write_bytes(picture_bytes(3, (64, 80), "PNG"))
+    command = ("score", "--images", str(pictures), "--task", "edit", "--name", "mine", "--out", out)
+    call(*command, "--dataset", "magicbrush-all-turns")
+    (row,) = Reader(tmp_path / "out").leaderboard(metric="mb_l1").to_dict("records")
+    large = Image.fromarray(decoded(picture_bytes(3, (64, 80), "PNG"))).resize(
+        (40, 40), Image.Resampling.BICUBIC
+    )
+    truth = decoded(picture_bytes(2, 40, "PNG"))
+    expected = np.abs(np.asarray(large, dtype=float) - truth).mean() / 255
+    assert row["n"] == 1 and row["value"] == pytest.approx(expected)
+    name = next(iter(TASKS.get("edit/pie-bench")().load())).id
+    (pictures / f"{name}.png").write_bytes(picture_bytes(3, (64, 80), "PNG"))
+    code, _, err = call(*command, "--dataset", "pie-bench")
+    assert code == 2 and "must be 512×512" in err
 
 
 def test_copies_of_a_hub_repository_count_as_there(data, tmp_path):

@@ -17,7 +17,7 @@ from editar_bench.metrics import canny_published as c
 from editar_bench.metrics._canny_opencv import canny_opencv
 from editar_bench.metrics._ssim import BETAS, MIN_SIZE
 from editar_bench.types import Task
-from tests.editar_bench.metrics.making import example, gray, judges
+from tests.editar_bench.metrics.making import example, gray, judges, noise
 
 SIZE = MIN_SIZE
 
@@ -100,6 +100,15 @@ def test_without_a_photograph_there_is_no_value():
         [example(Task.EDGE, target=None), sample()], [moved(), moved()]
     )
     assert without.value is None and without.reason and with_value.value
+
+
+@pytest.mark.parametrize("side", [10, 128, SIZE - 1])
+def test_pictures_too_small_for_five_scales_have_no_value(side):
+    """torchmetrics refuses them as well."""
+    small = example(Task.EDGE, condition=gray(0, side), target=noise(1, side), edit_mask=None)
+    scores = c.CannyMsSsim(judges()).score([small, sample()], [noise(2, side), moved()])
+    assert scores[0].value is None and f"{side}×{side} pixels is too small" in scores[0].reason
+    assert scores[1].value
 
 
 def test_equal_edges_get_the_best_values():

@@ -79,13 +79,21 @@ def test_clip_scores_by_hand():
     assert score.value == pytest.approx(1.6 / (np.sqrt(2) * np.sqrt(2)))
 
 
-def test_direction_has_no_value_where_nothing_changed():
+def test_direction_has_no_value_where_no_change_was_asked_for():
     networks = Released(clip_B32=FakeClip())
-    one = sample(condition=color(9, 0, 0))
-    (score,) = e.EmuClipDirection(networks).score([one], [color(9, 0, 0)])
+    same = sample(condition=color(9, 0, 0), target_caption="a cat")
+    (score,) = e.EmuClipDirection(networks).score([same], [color(0, 30, 40)])
     assert score.value is None and "nothing changed" in score.reason
     (score,) = e.EmuClipDirection(networks).score([sample(source_caption="")], [picture(3)])
     assert score.value is None and "caption" in score.reason
+
+
+def test_an_edit_that_changed_nothing_counts_as_torchs_cosine_has_it():
+    networks = Released(clip_B32=FakeClip())
+    one = sample(condition=color(9, 0, 0))
+    (score,) = e.EmuClipDirection(networks).score([one], [color(9, 0, 0)])
+    zero, said = torch.zeros(3), torch.tensor([-1.0, 1.0, 0.0])
+    assert score.value == float(torch.nn.functional.cosine_similarity(zero, said, dim=0)) == 0
 
 
 @pytest.mark.parametrize(("kind", "other"), [(e.MagicBrushDino, 2), (e.EmuDino, 1)])

@@ -52,6 +52,12 @@ def test_a_wrongly_sized_picture_is_named_with_both_sizes(folder):
         adapter(folder).generate(BATCH, [0, 0, 0])
 
 
+def test_a_data_set_may_take_pictures_of_any_size(folder):
+    Image.fromarray(np.zeros((8, 20, 3), np.uint8)).save(folder / f"{BATCH[1].id}.png")
+    free = FolderOfPictures(folder, name="mine", task=Task.EDIT, any_size=True)
+    assert [g.image.shape for g in free.generate(BATCH[:2], [0, 0])] == [(16, 16, 3), (8, 20, 3)]
+
+
 def test_a_picture_of_more_than_8_bits_is_refused_not_cut(folder):
     deep = np.full((16, 16), 30000, np.uint16)
     Image.fromarray(deep).save(folder / f"{BATCH[1].id}.png")

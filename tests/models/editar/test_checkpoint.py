@@ -132,12 +132,26 @@ def test_the_published_trainers_other_keys_are_read_where_they_change_nothing(go
     assert model.layers[0].attention.resid_dropout.p == 0.2
     load_transformer(path, {**config, "n_kv_head": config["n_head"]})
     untold = {"attn_dropout_p": 0.0, "drop_path_rate": 0.0, "initializer_range": 0.02}
+    load_transformer(path, {**config, "model_type": "edit"})
     named = {"model_type": "t2i", "model_mode": "joint_cls_emb", "distill_mode": "dinov2"}
     load_transformer(path, {**config, **untold, **named, "num_classes": 1000, "max_seq_len": 2048})
     assert TransformerConfig.from_dict({"n_kv_head": 20}) == TransformerConfig()
+    with pytest.raises(UserError, match="n_kv_head 1 makes another network"):
+        load_transformer(path, {**config, "n_kv_head": 1})
     for changed in ({"n_kv_head": 1}, {"ffn_dim_multiplier": 1.5}, {"attn_dropout_p": 0.1}):
         with pytest.raises(UserError, match=next(iter(changed))):
             load_transformer(path, {**config, **changed})
+
+
+def test_a_null_text_of_more_rows_than_slots_is_cut(golden, config, tmp_path):
+    """The published class keeps 120 rows, whatever the number of slots."""
+    state = load_file(golden["folder"] / "transformer.safetensors")
+    name = "cls_embedding.uncond_embedding"
+    more = torch.cat([state[name], torch.ones(120 - len(state[name]), state[name].shape[1])])
+    save_file(state | {name: more}, tmp_path / "long.safetensors")
+    assert torch.equal(
+        load_transformer(tmp_path / "long.safetensors", config).state_dict()[name], state[name]
+    )
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,18 @@ def small():
     return codec
 
 
+def test_of_equally_near_codes_the_published_sum_decides():
+    """With ‖z‖² in the sum many codes of a fine codebook are equally far in float32, and the first is taken."""
+    torch.manual_seed(0)
+    quantizer = Quantizer(4096, 4, l2_norm=False)
+    latents = torch.randn(1, 4, 16, 16) * 30
+    z, e = latents.permute(0, 2, 3, 1).reshape(-1, 4), quantizer.embedding.weight.detach()
+    distance = (z**2).sum(1, keepdim=True) + (e**2).sum(1) - 2 * torch.einsum("bd,nd->bn", z, e)
+    nearest = (e**2).sum(1) - 2 * z @ e.T
+    assert torch.equal(quantizer.nearest(latents)[0], distance.argmin(1))
+    assert not torch.equal(nearest.argmin(1), distance.argmin(1))
+
+
 def test_published_shape():
     with torch.device("meta"):
         codec = Codec(CodecConfig())
