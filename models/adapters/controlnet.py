@@ -67,6 +67,7 @@ class ControlNet(DiffusionAdapter):
     """
 
     name = "controlnet"
+    seen = 1
     networks: ClassVar[Mapping[Task, str]] = {
         Task.EDIT: "lllyasviel/control_v11e_sd15_ip2p",
         Task.DEPTH: "lllyasviel/control_v11f1p_sd15_depth",

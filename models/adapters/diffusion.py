@@ -145,6 +145,9 @@ class DiffusionAdapter:
     half: ClassVar[str] = "float16"
     together: ClassVar[bool] = True  # whether the pipeline takes a list of generators
     schedules: ClassVar[Mapping[str, Mapping[str, Any]]] = SCHEDULES
+    seen: ClassVar[int | None] = (
+        None  # pictures' latents that the UNet takes beside each other, where that is known
+    )
     rows: ClassVar[int] = 2  # of the network's batch for a picture: with the text and without it
 
     def __init__(self, settings: Settings, sources: Mapping[str, Source], spoken: str = "") -> None:
@@ -202,6 +205,7 @@ class DiffusionAdapter:
         self._pipeline, self._loaded = None, ()  # two at once may not fit
         dtype = pipelines.precision(self.settings["precision"], context.device, self.half)
         loaded = self._load(task, dtype)
+        self._check_unet(loaded)
         self._sample_with(loaded, self.settings.get("sampler", "own"))
         self._pipeline = pipelines.place(loaded, context.device, self.settings["memory"])
         self._loaded = wanted
@@ -219,6 +223,16 @@ class DiffusionAdapter:
             pipelines.run_one(self._pipeline, self._arguments([example]), example, seed)
             for example, seed in zip(batch, seeds, strict=True)
         ]
+
+    def _check_unet(self, pipeline: Any) -> None:
+        if self.seen is None or not hasattr(pipeline, "unet"):
+            return
+        takes, one = pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels
+        if takes != self.seen * one:
+            raise UserError(
+                f"'{self.name}' needs a UNet that takes {self.seen * one} channels, and this one takes {takes}; it is "
+                "of another system: name the weights of this one"
+            )
 
     def _parts(self, task: Task) -> tuple[str, ...]:
         """Names of the sources that the task's pipeline is made of; the first is the pipeline."""

@@ -20,6 +20,14 @@ from models.editar.released import sha256
 
 INDEX, CONFIG = "model_index.json", "config.json"
 UNWANTED = ("safety_checker", "feature_extractor")  # parts that no benchmark runs
+_TOKENIZER = "tokenizer_config.json"
+_WORDS = (
+    {"tokenizer.json"},
+    {"vocab.json", "merges.txt"},
+    {"spiece.model"},
+    {"tokenizer.model"},
+    {"vocab.txt"},
+)
 _SMALL = (".json", ".txt", ".model")
 # Of several copies of a network the plain one: no half precision, no weights before averaging, none for OpenCLIP.
 _PLAIN = re.compile(r"(?!open_clip)[^.]+\.(safetensors|bin)")
@@ -151,7 +159,16 @@ def read_index(folder: Path) -> tuple[str, Mapping[str, tuple[str, str]]]:
 
 def read_parts(folder: Path) -> list[str]:
     """The parts of a saved pipeline that a run needs; see `read_index` for what it raises."""
-    return [name for name in read_index(folder)[1] if name not in UNWANTED]
+    parts = read_index(folder)[1]
+    # An extractor without a checker is of a network that is wanted.
+    unwanted = UNWANTED if "safety_checker" in (folder / INDEX).read_text(encoding="utf-8") else ()
+    return [name for name in parts if name not in unwanted]
+
+
+def tensor_files(folder: Path) -> list[Path]:
+    """The safetensors files that loading a network from a folder reads."""
+    own = (path for path in sorted(folder.glob("*.safetensors")) if path.is_file())
+    return [path for path in own if _PLAIN.fullmatch(path.name)]
 
 
 def chosen(names: Iterable[str], parts: Collection[str]) -> list[str]:
@@ -175,11 +192,13 @@ def chosen(names: Iterable[str], parts: Collection[str]) -> list[str]:
 
 
 def _incomplete(folder: Path, files: Collection[str], parts: Iterable[str]) -> str:
-    """A part without a file, or without the weights that its configuration belongs to; "" if there is none."""
+    """A part without a file, or without the weights or words that its configuration belongs to; "" if there is none."""
     for part in parts:
         own = {n.rpartition("/")[2] for n in files if n.rpartition("/")[0] == part}
         if not own or (CONFIG in own and not any(_PLAIN.fullmatch(name) for name in own)):
             return part or CONFIG
+        if _TOKENIZER in own and not any(words <= own for words in _WORDS):
+            return part or _TOKENIZER
         if not _pieces(folder / part, own) <= own:  # a download that was cut short
             return part or CONFIG
     return ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from editar_bench.types import Capability, Example, How, Settings, Task
 from models.adapters import pipelines
-from models.adapters.common import NATIVE
+from models.adapters.common import NATIVE, number
 from models.adapters.diffusion import (
     PUBLISHED,
     SD_BYTES,
@@ -53,6 +53,7 @@ class InstructPix2Pix(DiffusionAdapter):
         "pnpinversion": {**AUTHOR, "steps": 50},
     }
     download_size: ClassVar[int | None] = SD_BYTES
+    seen = 2  # the noise and the source
     rows = 3  # with text and picture, with the picture alone, with neither
 
     def __init__(
@@ -72,6 +73,7 @@ class InstructPix2Pix(DiffusionAdapter):
             self.presets, protocol, steps=steps, guidance=guidance,
             image_guidance=image_guidance, sampler=sampler, negative=negative,
         ) | checked(resolution=resolution, precision=precision, memory=memory)  # fmt: skip
+        number("guidance", settings["guidance"], 1)
         super().__init__(settings, self.sources({"weights": weights}))
 
     @classmethod
@@ -91,7 +93,8 @@ class InstructPix2Pix(DiffusionAdapter):
             "image": pipelines.conditions(batch, self.settings["resolution"]),
             "negative_prompt": [self.settings["negative"]] * len(batch),
             "num_inference_steps": self.settings["steps"],
-            "guidance_scale": self.settings["guidance"],
+            # diffusers takes 1 for no guidance at all, of the picture neither.
+            "guidance_scale": max(self.settings["guidance"], 1 + 1e-9),
             "image_guidance_scale": self.settings["image_guidance"],
         }
 

@@ -205,7 +205,7 @@ class MeissonicPipeline(DiffusionPipeline):  # type: ignore[misc]
             without, with_text = self.transformer(
                 torch.cat([codes, codes]), text, pooled, micro, time.reshape(1)
             ).chunk(2)
-            logits = without + guidance_scale * (with_text - without)
+            logits = without + max(guidance_scale, 1.0) * (with_text - without)  # below 1: none
             codes = self.scheduler.step(logits, time, codes, generator=generator).prev_sample
         shape = (1, *codes.shape[1:], self.vqvae.config.latent_channels)
         drawn = self.vqvae.decode(codes, force_not_quantize=True, shape=shape).sample.clip(0, 1)

@@ -7,6 +7,7 @@ in the batch decides anything. The safety checker never runs: it replaces pictur
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import numpy as np
 
 from editar_bench.errors import UserError
 from editar_bench.types import Example, Picture, Task
+from models.adapters import hub
 from models.adapters.common import check_square, quiet
 from models.adapters.hub import UNWANTED
 
@@ -62,10 +64,12 @@ def load(kind: Any, folder: Path, dtype: torch.dtype | None = None, **parts: Any
     import torch
 
     known = inspect.signature(kind.__init__).parameters
-    unwanted = {k: v for k, v in _UNWANTED.items() if k in known and k not in parts}
+    # Without a checker the extractor is not its own, but of a network that is wanted.
+    unwanted = _UNWANTED if "safety_checker" in known else {}
+    unwanted = {k: v for k, v in unwanted.items() if k in known and k not in parts}
     try:
-        with _silent():
-            return kind.from_pretrained(
+        with silent():
+            loaded = kind.from_pretrained(
                 str(folder),
                 local_files_only=True,
                 torch_dtype=dtype or torch.float32,
@@ -79,6 +83,39 @@ def load(kind: Any, folder: Path, dtype: torch.dtype | None = None, **parts: Any
         raise UserError(
             f"{folder} cannot be loaded as a {kind.__name__} ({reason}); fetch its files again"
         ) from error
+    own = {k: v for k, v in getattr(loaded, "components", {"": loaded}).items() if k not in parts}
+    for name, network in own.items():
+        _check_whole(network, folder / name)
+    return loaded
+
+
+def _check_whole(network: Any, folder: Path) -> None:
+    """Refuse a network of which a file lacks weights: transformers makes random ones, diffusers leaves them empty.
+
+    Numbers are counted, since names differ between versions.
+
+    Raises:
+        UserError: it is one.
+    """
+    import torch
+
+    if not isinstance(network, torch.nn.Module):
+        return
+    stored = sum(map(_stored_numbers, hub.tensor_files(folder)))
+    needed = sum(parameter.numel() for parameter in network.parameters())
+    if any(parameter.is_meta for parameter in network.parameters()) or 0 < stored < needed:
+        raise UserError(
+            f"{folder} lacks weights of a {type(network).__name__}; it is another network, or was fetched in part: "
+            "fetch its files again"
+        )
+
+
+def _stored_numbers(file: Path) -> int:
+    """How many numbers the tensors of a safetensors file have."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as tensors:
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 - no mapping
 
 
 def place(pipeline: Any, device: str, memory: str = "none") -> Any:
@@ -97,7 +134,7 @@ def place(pipeline: Any, device: str, memory: str = "none") -> Any:
     if memory == "offload" and device.startswith("cuda"):
         pipeline.enable_model_cpu_offload(device=device)
         return pipeline
-    with _silent():  # of half precision on a CPU, which it says cannot run
+    with silent():  # of half precision on a CPU, which it says cannot run
         return pipeline.to(device)
 
 
@@ -155,7 +192,7 @@ def run_one(pipeline: Any, arguments: Mapping[str, Any], example: Example, seed:
 
 def _images(pipeline: Any, arguments: Mapping[str, Any], generator: Any) -> Any:
     try:
-        with _silent():  # of captions that are cut to what the text encoder reads, for one
+        with silent():  # of captions that are cut to what the text encoder reads, for one
             return pipeline(**arguments, generator=generator, output_type="np").images
     except RuntimeError as error:
         if "probability tensor contains" in str(error):  # where codes are drawn
@@ -164,7 +201,7 @@ def _images(pipeline: Any, arguments: Mapping[str, Any], generator: Any) -> Any:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Neither remarks nor warnings about what diffusers is going to rename."""
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

@@ -80,6 +80,7 @@ class StableDiffusion(DiffusionAdapter):
     capabilities: Mapping[Task, Capability] = capabilities_of("img2img")
     download_size: ClassVar[int | None] = SD_BYTES
     editing: ClassVar[str] = NOISING
+    seen = 1
     classes: ClassVar[Mapping[str, str]] = {
         "img2img": "StableDiffusionImg2ImgPipeline",
         "text": "StableDiffusionPipeline",

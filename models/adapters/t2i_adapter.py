@@ -33,6 +33,7 @@ class T2IAdapter(DiffusionAdapter):
     """One small network a task, on Stable Diffusion 1.5, for label maps on 1.4."""
 
     name = "t2i-adapter"
+    seen = 1
     capabilities: Mapping[Task, Capability] = {
         Task.EDIT: Capability(
             how=How.NO, reason="its networks read depth, edge and label maps, none a photograph"

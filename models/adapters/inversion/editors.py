@@ -2,8 +2,9 @@
 
 Each inverts the source picture and samples it anew under the caption of the result. Defaults are those of the
 protocol's scripts (github.com/cure-lab/PnPInversion, arXiv 2310.01506): 50 DDIM steps, guidance 7.5, 512 x 512, Stable
-Diffusion 1.4 (Plug-and-Play: 1.5), float32. Nothing is drawn, so seeds decide nothing. Examples are edited one after
-the other: source and target, with and without text, are the network's batch already.
+Diffusion 1.4 (Plug-and-Play: 1.5), float32 (Plug-and-Play's script has half). Nothing is drawn, so seeds decide
+nothing. Examples are edited one after the other: source and target, with and without text, are the network's batch
+already.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class InversionEditor(DiffusionAdapter):
 
         assert self._sampler is not None, "setup comes first"
         (picture,) = pipelines.conditions([example], self._sampler.side)
-        with torch.no_grad():
+        with torch.no_grad(), pipelines.silent():  # of captions that are cut, for one
             clean_1Chw = self._sampler.encode(picture)
             image_13HW = self._sampler.decode(self._edit(self._sampler, clean_1Chw, example))
         image_1HW3 = image_13HW.float().permute(0, 2, 3, 1).cpu().numpy() / 2 + 0.5

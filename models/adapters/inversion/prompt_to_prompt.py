@@ -41,13 +41,16 @@ class Captions:
     """What of two captions stays.
 
     `kept_L` is 1 where the target's token stands in the source as well, at position `source_L`, and 0 where it is new;
-    `emphasis_L` multiplies the target's attention; `words_2L` marks the tokens of the changed word in both captions.
+    `emphasis_L` multiplies the target's attention; `words_2L` marks the tokens of the changed word in both captions,
+    and with `blends`, where the data names such a word, the source stays wherever it is not seen: everywhere, as
+    published, if it stands in neither.
     """
 
     source_L: Tensor
     kept_L: Tensor
     emphasis_L: Tensor
     words_2L: Tensor
+    blends: bool = False
 
 
 def compare(
@@ -66,6 +69,7 @@ def compare(
         kept_L=torch.tensor([float(i is not None) for i in aligned]),
         emphasis_L=emphasis_L,
         words_2L=words_2L,
+        blends=words is not None,
     )
 
 
@@ -97,7 +101,7 @@ class PromptToPrompt:
         self.self_until = int(self_replace * steps)
         self.step = 0
         self.blend: LocalBlend | None = None
-        if captions.words_2L.any():  # a word that neither caption has tells no place
+        if captions.blends:
             self.blend = LocalBlend(captions.words_2L.to(device), int(_BLEND_FROM * steps))
 
     def attached(self, unet: Any) -> AbstractContextManager[None]:

@@ -82,6 +82,15 @@ def test_half_a_pipeline_is_missing(copy, lost):
         hub.find(pipeline(copy), "sd")
 
 
+def test_a_tokenizer_without_words_is_missing(copy):
+    """transformers would make an empty one, which reads every caption alike."""
+    for file in (copy / "tokenizer").iterdir():
+        if file.name != "tokenizer_config.json":
+            file.unlink()
+    with pytest.raises(MissingWeights, match="tokenizer"):
+        hub.find(pipeline(copy), "stable-diffusion")
+
+
 def spread(part, kept):
     """A network's weights as two files and their index, of which only some are there."""
     whole = part / "diffusion_pytorch_model.safetensors"

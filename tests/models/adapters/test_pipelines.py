@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from editar_bench.errors import UserError
 from editar_bench.types import Task
@@ -125,3 +128,23 @@ def test_half_precision_on_the_cpu_is_no_remark(pipelines, capsys, caplog):
     half = shared.load(StableDiffusionPipeline, pipelines / "sd", torch.float16)
     assert shared.place(half, "cpu").unet.dtype == torch.float16
     assert not capsys.readouterr().err and not caplog.records
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "unet"])
+def test_a_network_that_lacks_weights_is_never_filled_with_random_ones(pipelines, tmp_path, part):
+    folder = tmp_path / "sd"
+    shutil.copytree(pipelines / "sd", folder)
+    (file,) = (folder / part).glob("*.safetensors")
+    tensors = load_file(file)
+    save_file({name: tensors[name] for name in sorted(tensors)[3:]}, file, {"format": "pt"})
+    from diffusers import StableDiffusionPipeline
+
+    with pytest.raises(UserError, match=f"{part} lacks weights of a .*; it is another network"):
+        shared.load(StableDiffusionPipeline, folder)
+
+
+def test_another_kind_of_network_is_one_sentence(pipelines):
+    from diffusers import ControlNetModel
+
+    with pytest.raises(UserError, match="lacks weights of a ControlNetModel"):
+        shared.load(ControlNetModel, pipelines / "sd" / "unet")

@@ -397,6 +397,23 @@ def test_a_damaged_network_is_one_sentence(pipelines, tmp_path):
         loaded(model, Task.DEPTH)
 
 
+def test_a_base_of_another_system_is_one_sentence(pipelines):
+    for model, task in (
+        (InstructPix2Pix(str(pipelines / "sd"), resolution=SIDE), Task.EDIT),
+        (StableDiffusion(str(pipelines / "ip2p"), resolution=SIDE), Task.EDIT),
+        (made_controlnet(pipelines, base=str(pipelines / "ip2p")), Task.DEPTH),
+    ):
+        with pytest.raises(UserError, match=f"'{model.name}' needs a UNet that takes"):
+            loaded(model, task)
+
+
+def test_a_guidance_of_one_keeps_that_of_the_picture(pipelines, call):
+    model = InstructPix2Pix(str(pipelines / "ip2p"), guidance=1, resolution=SIDE)
+    assert 1 < generate(model, Task.EDIT, call)["guidance_scale"] < 1.001
+    with pytest.raises(ValueError, match="guidance"):
+        InstructPix2Pix(str(pipelines / "ip2p"), guidance=0.5)
+
+
 def test_a_strength_that_leaves_no_step_is_refused(pipelines):
     with pytest.raises(ValueError, match=r"strength is 0\.1 of 4 steps, which leaves none"):
         StableDiffusion(str(pipelines / "sd"), **(SMALL | {"strength": 0.1, "steps": 4}))

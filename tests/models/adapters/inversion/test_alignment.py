@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from models.adapters.inversion.alignment import align, token_ids, word_positions
-from models.adapters.inversion.prompt_to_prompt import EMPHASIS, compare
+from models.adapters.inversion.prompt_to_prompt import EMPHASIS, PromptToPrompt, compare
 from tests.models.adapters import tiny
 
 NEW = None
@@ -44,6 +45,17 @@ def test_an_added_word_moves_what_follows(tokenizer):
     assert (captions.kept_L[:9] > 0).tolist() == [1, 1, 0, 0, 0, 1, 1, 1, 1]
     assert captions.source_L[5:9].tolist() == [2, 3, 4, 5]
     assert captions.source_L[9:].tolist() == list(range(9, 77))  # padding stands for itself
+
+
+def test_a_word_in_neither_caption_leaves_the_source_everywhere_as_published(tokenizer):
+    captions = compare(tokenizer, "a cat on a mat", "a big dog on a mat", ("fox", "wolf"))
+    assert captions.blends and not captions.words_2L.any()
+    latents = torch.randn(1, 4, 8, 8)
+    control = PromptToPrompt(captions, 10, latents, 0.4, 0.6)
+    control.blend.see(torch.rand(2, 1, 4, captions.words_2L.shape[1]))
+    both = torch.cat([latents, latents + 1])
+    assert torch.equal(control.after(1, both), both)
+    assert torch.equal(control.after(2, both), torch.cat([latents, latents]))
 
 
 def test_the_changed_word_is_marked_and_emphasized(tokenizer):

@@ -133,8 +133,14 @@ def test_a_word_that_only_one_caption_has_is_enough(short, start):
     assert control.blend is not None
     control.blend.see(torch.rand(2, 1, 16, 77))
     assert control.blend.mask(8, 8).sum() > 0
-    absent = compare(short.pipeline.tokenizer, SOURCE, TARGET, ("bird", "fish"))
-    assert PromptToPrompt(absent, STEPS, start, 0.4, 0.6).blend is None
+    absent = PromptToPrompt(
+        compare(short.pipeline.tokenizer, SOURCE, TARGET, ("bird", "fish")), STEPS, start, 0.4, 0.6
+    )
+    assert absent.blend is not None  # published: nothing is seen, so the source stays
+    absent.blend.see(torch.rand(2, 1, 16, 77))
+    assert not absent.blend.mask(8, 8).any()
+    unnamed = compare(short.pipeline.tokenizer, SOURCE, TARGET)
+    assert PromptToPrompt(unnamed, STEPS, start, 0.4, 0.6).blend is None
 
 
 def test_words_are_seen_at_a_quarter_of_the_side_outside_of_the_middle(short, start):
