@@ -47,6 +47,7 @@ _MENDABLE = {
     errno.EACCES: "a file or folder may not be used",
     errno.EPERM: "a file or folder may not be used",
     errno.ENOTDIR: "a file is where a folder should be",
+    errno.EEXIST: "a file is where a folder should be",
     errno.EISDIR: "a folder is where a file should be",
     errno.ENOENT: "a file or folder is not there",
     errno.ENAMETOOLONG: "a name is too long for this machine",

@@ -155,16 +155,7 @@ def _json_lines(original: Path) -> list[_Shard]:
 @contextmanager
 def _lines(path: Path, pictures: Path) -> Iterator[tuple[Iterator[Row], Path | None]]:
     with path.open(encoding="utf-8", errors="replace") as lines:
-        yield (_json_row(line) for line in lines if line.strip()), pictures
-
-
-def _json_row(line: str) -> Row:
-    """An empty row, which is skipped and counted, for a line that is none."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return row if isinstance(row, dict) else {}
+        yield (seed_edit.row_of(line) for line in lines if line.strip()), pictures
 
 
 # --- what becomes of them ---

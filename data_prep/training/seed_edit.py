@@ -34,6 +34,15 @@ def pair(row: Row, pictures: Path | None = None) -> Pair:
     )
 
 
+def row_of(line: str) -> Row:
+    """A row of the annotations; an empty one, which is skipped and counted, for a line that is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
 def how_to_prepare(folder: Path) -> str:
     """The commands that make a local copy."""
     return (

@@ -54,14 +54,22 @@ def average(folders: Sequence[Path], out: Path) -> None:
 
 def _mean(files: Sequence[Path]) -> dict[str, Tensor]:
     """Every tensor's mean, added up in float32, in the precision of the first file."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    read = [load_file(str(file)) for file in files]
+    try:
+        read = [load_file(str(file)) for file in files]
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"average: {_names(files)} cannot all be read ({error}); train anew"
+        ) from error
     if any(
         {k: v.shape for k, v in other.items()} != {k: v.shape for k, v in read[0].items()}
         for other in read
     ):
         raise UserError(f"average: {_names(files)} hold tensors of other names or shapes")
+    if not all(tensor.isfinite().all() for tensors in read for tensor in tensors.values()):
+        raise UserError(f"average: {_names(files)} hold values that are no numbers; train anew")
     return {
         name: torch.stack([other[name].float() for other in read]).mean(0).to(value.dtype)
         for name, value in read[0].items()
@@ -88,9 +96,12 @@ def _one_record(records: Sequence[dict[str, Any]], folders: Sequence[Path]) -> d
 def _read(folder: Path) -> dict[str, Any]:
     path = _only(folder, _RECORD)
     try:
-        return dict(json.loads(path.read_text()))
-    except ValueError as error:
-        raise UserError(f"average: {path} is damaged ({error}); train it anew") from error
+        record = dict(json.loads(path.read_text()))
+        for run in record["runs"]:
+            run["seed"] + run["samples"]
+        return record
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"average: {path} is damaged ({error!r}); train it anew") from error
 
 
 def _only(folder: Path, pattern: str) -> Path:
@@ -117,6 +128,10 @@ def main() -> None:
         average(options.folders, options.out)
     except UserError as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(
+            f"average: {options.out} cannot be written ({error.strerror}); choose another folder"
+        )
 
 
 if __name__ == "__main__":

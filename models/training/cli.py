@@ -173,6 +173,7 @@ def device_of(wanted: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="editar-bench train",
+        allow_abbrev=False,
         description="Train the networks of the scenes suite from nothing, resumably.",
         epilog="Examples: train all --minutes 120   |   train editar --minutes 30 --from weights   |   "
         "train families --flops 5e13 --weights my-weights   |   train ablations --flops 5e13",

@@ -48,9 +48,9 @@ class OneDevice:
                 figures[name] = figures.get(name, 0.0) + value / self.parts
         return self._mean(figures)
 
-    def clip(self, module: nn.Module, norm: float) -> None:
-        """Shorten the gradient to a norm."""
-        nn.utils.clip_grad_norm_(module.parameters(), norm)
+    def clip(self, module: nn.Module, norm: float) -> float:
+        """Shorten the gradient to a norm; returns the one that it had."""
+        return float(nn.utils.clip_grad_norm_(module.parameters(), norm))
 
     def state(self, module: nn.Module, optimizers: Optimizers) -> dict[str, Any]:
         """What a checkpoint says of weights and optimizers; every process must ask, the main one gets it all."""

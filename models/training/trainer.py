@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from PIL import Image
 from torch import nn
 
 from editar_bench.errors import UserError
+from editar_bench.files import written_aside
 from models.training.flops import step_flops
 from models.training.machine import OneDevice, Optimizers
 from models.training.optimizers import MUON_LEARNING_RATE, faster_in_bf16, make_optimizers
@@ -53,12 +55,14 @@ class Trainer:
     machine: OneDevice | None = None  # default: the device alone
     clock: Clock = field(default_factory=Clock)
     curve: list[dict[str, float]] = field(default_factory=list)
+    running: dict[str, float] = field(default_factory=dict)  # means of the last steps' figures
 
     def run(self) -> None:
         """Train to the end of the budget, or go on from the checkpoint of an earlier call, then export."""
         if self.machine is None:
             self.machine = OneDevice(self.device, faster_in_bf16(self.device))
         machine = self.machine
+        _check_place(self.weights)
         torch.manual_seed(self.seed)
         module = self.recipe.build().to(self.device)
         if self.continue_from is not None:
@@ -70,7 +74,7 @@ class Trainer:
         self._restore(module, optimizers, generator)
         self._loop(machine, module, optimizers, generator)
         whole = machine.whole(module)
-        self._measure(whole)
+        self._measure(whole, self.running)
         if machine.main:
             self.recipe.export(whole.eval(), self.weights)
             self._write_record(machine, whole)
@@ -87,7 +91,7 @@ class Trainer:
         flops_a_step = self._flops_a_step(module, generator)
         progress = Progress(f"training {self.recipe.name}", 1.0, self.budget.share(clock))
         saved = time.monotonic()
-        running: dict[str, float] = {}
+        running = self.running
         while (share := self.budget.share(clock)) < 1:
             started = time.monotonic()
             module.train()
@@ -97,7 +101,7 @@ class Trainer:
                     group["lr"] = group["full_lr"] * schedule(clock.share)
                 optimizer.zero_grad(set_to_none=True)
             figures = machine.gradients(module, lambda m: self.recipe.loss(m, clock, generator))
-            machine.clip(module, CLIP_NORM)
+            self._check_finite(figures["loss"], machine.clip(module, CLIP_NORM))
             for optimizer in optimizers:
                 optimizer.step()
             clock.step += 1
@@ -119,6 +123,14 @@ class Trainer:
         self._save(machine, module, optimizers, generator)
         if machine.main:
             progress.close()
+
+    def _check_finite(self, loss: float, norm: float) -> None:
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise UserError(
+                f"train: step {self.clock.step + 1} of {self.recipe.name} has a loss of {loss:.3g} and a gradient of "
+                f"length {norm:.3g}, which would spoil the weights; what was stored before is kept: look at the "
+                "weights and data that it began with"
+            )
 
     def _usual_schedule(self, share: float) -> float:
         return learning_rate_share(share) * (1.0 if self.continue_from is None else CONTINUED)
@@ -179,15 +191,14 @@ class Trainer:
             "continued": self.continue_from is not None,
             "finished": self.budget.share(self.clock) >= 1,
             "curve": self.curve,
+            "running": self.running,
         }
         if isinstance(self.recipe, Streaming):
             state["places"] = {}
             for places in machine.gathered(self.recipe.places()):
                 state["places"] |= places
         if machine.main:
-            temporary = self.folder / "checkpoint.part"
-            torch.save(state, temporary)
-            temporary.rename(self.folder / "checkpoint.pt")
+            _write_checkpoint(state, self.folder / "checkpoint.pt")
         machine.wait()
 
     def _restore(
@@ -222,7 +233,7 @@ class Trainer:
         generator.set_state(state["generator"])
         torch.set_rng_state(state["torch"])
         self.clock = Clock(*state["clock"])
-        self.curve = state["curve"]
+        self.curve, self.running = state["curve"], state.get("running", {})
         if isinstance(self.recipe, Streaming):
             self.recipe.go_to(state["places"])
 
@@ -256,7 +267,8 @@ class Trainer:
             "parameters": sum(p.numel() for p in module.parameters()),
             "runs": runs,
         }
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        with written_aside(path) as aside:
+            aside.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def learning_rate_share(share: float) -> float:
@@ -268,6 +280,36 @@ def learning_rate_share(share: float) -> float:
 
 def _plain(settings: dict[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True)
+
+
+def _check_place(folder: Path) -> None:
+    """Refuse a place for weights that cannot become a folder, before anything is trained for it.
+
+    Raises:
+        UserError: a file is there, or nothing may be written.
+    """
+    nearest = next(p for p in (folder, *folder.resolve().parents) if p.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UserError(
+            f"train: weights cannot be written to {folder}, since {nearest} "
+            f"{'may not be written' if nearest.is_dir() else 'is a file'}; choose another --weights"
+        )
+
+
+def _write_checkpoint(state: dict[str, Any], path: Path) -> None:
+    """Whole or not at all.
+
+    Raises:
+        UserError: the disk is full, which torch says in words of its own.
+    """
+    try:
+        with written_aside(path) as aside:
+            torch.save(state, aside)
+    except RuntimeError as error:
+        raise UserError(
+            f"train: the checkpoint {path} cannot be written ({str(error).splitlines()[0]}); free some space and give "
+            "the same command again, which goes on from the one before"
+        ) from error
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ an assumed utilization, and says so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,7 +46,9 @@ DEVICES = (
 
 def peak_flops(name: str) -> float | None:
     """Operations a second in bfloat16 of the device that torch calls by this name, if it is known."""
-    return next((d.bf16 for d in DEVICES if d.name in name), None)
+    if re.search(r"\bH.*\b(PCIe|NVL)\b", name):  # slower ones of the same name
+        return None
+    return next((d.bf16 for d in DEVICES if re.search(rf"\b{d.name}\b", name)), None)
 
 
 def positions(config: TransformerConfig) -> int:

@@ -8,13 +8,16 @@ folder has the source's own name, since one set may serve two sources).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.training import seed_edit
+from data_prep.training.pairs import Pair
 from editar_bench.errors import UserError
 from models.training.paper.samples import Sample, from_pair, from_stored
 from models.training.paper.sources import Source
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
     from datasets import IterableDataset
 
 Row = Mapping[str, Any]
+_COUNTED = re.compile(r"-\d{5}-of-(\d{5})")
 COMPUTED = "ways"  # the column of sources that `--precompute` wrote
+TEXT_SLOTS = "number of text slots"  # said by it where text features were computed
 MAKER = "made_by.json"  # beside them: sha256 of what they were computed with
 
 
@@ -95,6 +100,10 @@ def _opened(source: Source, files: _Files, shape: Shape) -> Opened:
         rows = _load(source, files, [COMPUTED, "failed"])
         sample = partial(_computed_sample, slots=shape.slots)
         return Opened(source=source, rows=rows, sample=sample, ways=len(source.ways))
+    if files.pictures is not None:
+        ways = [partial(way, pictures=files.pictures) for way in source.ways]
+        sample = partial(_sample_of_line, source=source, ways=ways, shape=shape)
+        return Opened(source=source, rows=_load(source, files), sample=sample, ways=len(ways))
     columns = list(source.columns)
     if source.preferred in available:
         columns[-1] = str(source.preferred)
@@ -104,13 +113,12 @@ def _opened(source: Source, files: _Files, shape: Shape) -> Opened:
             f"train: {files.names[0]} has no column {' and no '.join(missing)}; it is not "
             f"{source.repository}"
         )
-    ways = [partial(w, pictures=files.pictures) if files.pictures else w for w in source.ways]
 
     def sample_of(row: Row, way: int) -> Sample:
-        return from_pair(ways[way](row), source.task, shape.side, shape.crop)
+        return from_pair(source.ways[way](row), source.task, shape.side, shape.crop)
 
     return Opened(
-        source=source, rows=_load(source, files, columns), sample=sample_of, ways=len(ways)
+        source=source, rows=_load(source, files, columns), sample=sample_of, ways=len(source.ways)
     )
 
 
@@ -130,9 +138,32 @@ def _check_maker(folder: Path, shape: Shape) -> None:
         )
 
 
+def _sample_of_line(
+    row: Row, way: int, *, source: Source, ways: Sequence[Callable[[Row], Pair]], shape: Shape
+) -> Sample:
+    """A sample of a JSON line; of a damaged one the error says what it lacks."""
+    return from_pair(ways[way](seed_edit.row_of(row["text"])), source.task, shape.side, shape.crop)
+
+
 def _columns(rows: IterableDataset) -> list[str]:
-    """The columns of a source; JSON lines show theirs only in a row."""
+    """The columns of a source."""
     return list(rows.features or next(iter(rows), {}))
+
+
+def _check_counted(source: Source, found: Sequence[Path]) -> None:
+    """Say that a copy is a part of its set, whose shards count themselves (`…-00000-of-00005…`).
+
+    Raises:
+        UserError: the shards are of several copies.
+    """
+    totals = {int(match[1]) for path in found if (match := _COUNTED.search(path.name))}
+    if len(totals) > 1:
+        raise UserError(
+            f"train: {found[0].parent} holds shards of {' and of '.join(map(str, sorted(totals)))}, "
+            "so not of one copy; delete those of one, or make the folder anew"
+        )
+    if totals and len(found) < min(totals):
+        print(f"{source.name}: {len(found)} of {min(totals)} shards are here", file=sys.stderr)
 
 
 def _files(source: Source, data: Path) -> _Files:
@@ -149,12 +180,13 @@ def _files(source: Source, data: Path) -> _Files:
     for builder, pattern in (("parquet", "train-*.parquet"), ("arrow", "*.arrow")):
         found = sorted(folder.glob(pattern)) or sorted((folder / "data").glob(pattern))
         if found:
+            _check_counted(source, found)
             return _Files(builder, [str(path) for path in found])
     for root in (folder, folder / seed_edit.HOME):
         found = sorted((root / seed_edit.ANNOTATIONS).glob("*.jsonl"))
         if found:
             pictures = seed_edit.find_pictures(found[0], folder)
-            return _Files("json", [str(path) for path in found], pictures)
+            return _Files("text", [str(path) for path in found], pictures)  # lines may be damaged
     raise UserError(
         f"train: {folder} holds neither train-*.parquet nor *.arrow nor annotations/*.jsonl; "
         f"fetch {source.repository} again, or move the folder away to stream it from the hub"
@@ -165,14 +197,16 @@ def _load(source: Source, files: _Files, columns: list[str] | None = None) -> It
     """The rows of some files, pictures undecoded; Parquet reads only the wanted columns."""
     from datasets import Image, load_dataset
 
-    narrow = {"columns": columns} if columns and files.builder == "parquet" else {}
+    how: dict[str, Any] = {"encoding_errors": "replace"} if files.builder == "text" else {}
+    if columns and files.builder == "parquet":
+        how = {"columns": columns}
     try:
         rows = load_dataset(
             files.builder,
             data_files={"train": files.names},
             split="train",
             streaming=True,
-            **narrow,
+            **how,
         )
     except Exception as error:  # file systems, the network and pyarrow raise their own kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep.paired import write_rows, written_aside
 from editar_bench.errors import UserError
 from models.training.paper.frozen import Frozen
-from models.training.paper.opening import COMPUTED, MAKER, Opened, Shape, open_shards
+from models.training.paper.opening import COMPUTED, MAKER, TEXT_SLOTS, Opened, Shape, open_shards
 from models.training.paper.samples import Sample, stored
 from models.training.paper.sources import Source
 from models.training.progress import Progress
@@ -47,7 +47,8 @@ def compute(
     shards = open_shards(source, data, shape)
     progress = Progress(f"computing {source.name}", len(shards[process::processes]))
     _write_maker(
-        folder / MAKER, {k: v for k, v in shape.made_by.items() if with_text or k != "text"}
+        folder / MAKER,
+        {k: v for k, v in shape.made_by.items() if with_text or k not in ("text", TEXT_SLOTS)},
     )
     for index in range(process, len(shards), processes):
         path = folder / f"train-{index:05d}-of-{len(shards):05d}.parquet"

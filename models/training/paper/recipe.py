@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from editar_bench.errors import UserError
+from editar_bench.files import written_aside
 from editar_bench.types import Picture
 from models.editar.checkpoint import TRAINING_ONLY, misfit, read_state, save_half
 from models.editar.config import TransformerConfig
@@ -54,6 +55,7 @@ class Choices:
     lanes: int = LANES
     seed: int = SEED
     recompute: bool = False
+    precision: str = "bf16"
 
 
 class PaperRecipe:
@@ -89,6 +91,7 @@ class PaperRecipe:
             "distillation_weight": DISTILLATION_WEIGHT,
             "lanes": choices.lanes,
             "batch": choices.batch,
+            "precision": choices.precision,
             "seed": choices.seed,
             **files,
         }
@@ -109,11 +112,18 @@ class PaperRecipe:
         batch = next(self.stream)
         place = self.choices.seed, batch.lane, batch.first
         torch.manual_seed(integer(_NETWORK, *place))
-        own = torch.Generator().manual_seed(integer(_CONDITIONS, *place))
-        drop = joint_dropout(len(batch.samples), own)
+        drop = self._dropped(batch)
         loss, entropy, distance = module(*self._inputs(batch, *drop))
         parts = {"entropy": float(entropy.detach()), "distillation": float(distance.detach())}
         return loss, parts
+
+    def _dropped(self, batch: MicroBatch) -> list[Tensor]:
+        """Each sample's conditions by its own number, so that they do not depend on the micro-batch that it is in."""
+        draws = []
+        for number in range(batch.first, batch.first + len(batch.samples)):
+            seed = integer(_CONDITIONS, self.choices.seed, batch.lane, number)
+            draws.append(joint_dropout(1, torch.Generator().manual_seed(seed)))
+        return [torch.cat(of_all) for of_all in zip(*draws, strict=True)]
 
     def _inputs(self, batch: MicroBatch, drop_text_B: Tensor, drop_image_B: Tensor) -> list[Tensor]:
         condition_BN, target_BN = self.frozen.codes(batch.samples)
@@ -138,7 +148,8 @@ class PaperRecipe:
         folder.mkdir(parents=True, exist_ok=True)
         save_half(module.transformer, folder / "transformer.safetensors")
         config = {"transformer": asdict(self.choices.config)}
-        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        with written_aside(folder / "config.json") as aside:
+            aside.write_text(json.dumps(config, indent=1) + "\n")
 
     def places(self) -> Mapping[int, Any]:
         """Where the lanes of this process stand."""

@@ -20,7 +20,7 @@ from models.editar.released import CODEC, TEXT_FILES, fetch, fetch_text_encoder,
 from models.training.cli import device_of
 from models.training.paper import teacher
 from models.training.paper.frozen import Frozen, Places
-from models.training.paper.opening import Opened, Shape, open_source
+from models.training.paper.opening import TEXT_SLOTS, Opened, Shape, open_source
 from models.training.paper.precompute import compute
 from models.training.paper.published import START_FILE
 from models.training.paper.recipe import Choices, PaperRecipe, constant
@@ -115,6 +115,7 @@ def _shape(frozen: Frozen, transformer: TransformerConfig, files: Mapping[str, s
         made_by={
             "codec": files["codec_sha256"],
             "text": files["text_sha256"],
+            TEXT_SLOTS: str(transformer.cls_token_num),
             "teacher's view": hashlib.sha256(view.encode()).hexdigest(),
         },
     )
@@ -150,6 +151,7 @@ def _train(
         lanes=options.lanes,
         seed=options.seed,
         recompute=options.recompute,
+        precision=options.precision,
     )
     opened = [open_source(source, options.data, shape) for source in SOURCES]
     stream = _stream(options, machine, opened)

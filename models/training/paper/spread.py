@@ -48,9 +48,9 @@ class Spread(OneDevice):
         prepared, *wrapped = self.accelerator.prepare(module, *optimizers)
         return prepared, [each.optimizer for each in wrapped]
 
-    def clip(self, module: nn.Module, norm: float) -> None:
-        """Shorten the gradient over all shards to a norm."""
-        self.accelerator.clip_grad_norm_(module.parameters(), norm)
+    def clip(self, module: nn.Module, norm: float) -> float:
+        """Shorten the gradient over all shards to a norm; returns the one that it had."""
+        return float(self.accelerator.clip_grad_norm_(module.parameters(), norm))
 
     def state(self, module: nn.Module, optimizers: Optimizers) -> dict[str, Any]:
         """Whole weights and moments by name, on the CPU of the main process."""

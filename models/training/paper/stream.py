@@ -82,6 +82,11 @@ class Rows:
         count = min(SHARDS, rows.num_shards)
         self._parts = [rows.shard(count, i) for i in range(count)]
         if start is not None:
+            if len(start) != len(self._parts):
+                raise UserError(
+                    f"train: a source is read in {len(self._parts)} parts and was in {len(start)} when the checkpoint "
+                    "was made; give it the same files again, or delete the checkpoint"
+                )
             for part, place in zip(self._parts, start, strict=True):
                 part.load_state_dict(place)
         self._iterators = [iter(part) for part in self._parts]

@@ -66,13 +66,26 @@ def test_what_cannot_be_averaged_is_said_and_nothing_is_written(runs, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
+def test_spoilt_weights_are_not_averaged(runs, tmp_path):
+    first, second, make = runs
+    spoilt = make("c", seed=3, values=[0.0, float("nan")])
+    with pytest.raises(UserError, match="no numbers"):
+        average([first, spoilt], tmp_path / "out")
+    (weights,) = second.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-3])
+    with pytest.raises(UserError, match="cannot all be read"):
+        average([first, second], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_missing_and_damaged_files_are_named(runs, tmp_path):
     first, second, _ = runs
     with pytest.raises(UserError, match="two or more"):
         average([first], tmp_path / "out")
-    (second / "editar.training.json").write_text("{")
-    with pytest.raises(UserError, match=r"editar\.training\.json is damaged"):
-        average([first, second], tmp_path / "out")
+    for damage in ("{", "[]", '{"runs": 3}', '{"runs": [{"samples": 1}]}'):
+        (second / "editar.training.json").write_text(damage)
+        with pytest.raises(UserError, match=r"editar\.training\.json is damaged"):
+            average([first, second], tmp_path / "out")
     (second / "editar.training.json").unlink()
     with pytest.raises(UserError, match="holds 0 files"):
         average([first, second], tmp_path / "out")

@@ -31,6 +31,15 @@ def test_impossible_numbers(option, value, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("option", ["--recip=paper", "--minute=1"])
+def test_options_are_not_to_be_abbreviated(option, tmp_path, monkeypatch, capsys):
+    """`--recip paper` would begin the training of the scenes' model, into the shipped weights."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["editar", option])
+    assert "unrecognized arguments" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_two_processes_begin_one_folder_at_once(tmp_path, monkeypatch):
     """Both see that the codec is not there yet; the second copy ends behind the first."""
     real = shutil.copytree

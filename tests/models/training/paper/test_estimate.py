@@ -132,3 +132,5 @@ def test_what_saves_memory_and_what_takes_time():
 def test_known_devices():
     assert estimate.peak_flops("NVIDIA H100 80GB HBM3") == 989e12
     assert estimate.peak_flops("some other") is None
+    for other in ("NVIDIA RTX A1000", "NVIDIA H100 PCIe", "NVIDIA H100 NVL"):
+        assert estimate.peak_flops(other) is None

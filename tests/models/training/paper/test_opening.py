@@ -166,6 +166,28 @@ def test_damaged_annotations_are_one_sentence(tmp_path, shape):
         open_source(BY_NAME["seed-unsplash"], tmp_path, shape)
 
 
+def test_a_damaged_line_costs_one_sample(tmp_path, shape):
+    making.seed_unsplash(tmp_path, 3)
+    annotations = tmp_path / "seed-unsplash" / "auto_editing" / "unsplash" / "annotations"
+    path = sorted(annotations.glob("*.jsonl"))[0]
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], lines[1][:40], b"\xff\xfe", *lines[1:]]) + b"\n")
+    opened = open_source(BY_NAME["seed-unsplash"], tmp_path, shape)
+    made = [opened.attempt(row, 0) for row in opened.rows]
+    assert [isinstance(one, UserError) for one in made] == [False, True, True, False, False]
+
+
+def test_a_part_of_a_copy_is_said_and_two_copies_in_one_are_refused(tmp_path, shape, capsys):
+    making.pipe(tmp_path, 4)
+    shards = sorted(tmp_path.rglob("train-*.parquet"))
+    shards[0].unlink()
+    open_source(BY_NAME["pipe"], tmp_path, shape)
+    assert f"pipe: {len(shards) - 1} of {len(shards)} shards are here" in capsys.readouterr().err
+    shards[-1].with_name("train-00000-of-00009.parquet").write_bytes(shards[-1].read_bytes())
+    with pytest.raises(UserError, match="so not of one copy"):
+        open_source(BY_NAME["pipe"], tmp_path, shape)
+
+
 def test_strips_are_refused(tmp_path, shape):
     making.pipe(tmp_path, 1)
     opened = open_source(BY_NAME["pipe"], tmp_path, shape)

@@ -78,8 +78,8 @@ def test_loss_is_the_published_one_on_golden_inputs(monkeypatch):
         )
         for i in range(len(io["text"]))
     ]
-    keep = torch.zeros(len(samples), dtype=torch.bool)
-    monkeypatch.setattr("models.training.paper.recipe.joint_dropout", lambda *_: (keep, keep))
+    keep = lambda n, _: (torch.zeros(n, dtype=torch.bool),) * 2  # noqa: E731
+    monkeypatch.setattr("models.training.paper.recipe.joint_dropout", keep)
     paper = recipe([MicroBatch(samples, 0, 0, {})], config, GOLDEN / "transformer.safetensors")
     module = paper.build().train()
     _, parts = paper.loss(module, Clock(), torch.Generator())
@@ -128,6 +128,18 @@ def test_random_numbers_follow_from_the_place_in_the_stream():
     assert losses(micro_batch(first=8)) != same
     assert losses(micro_batch(lane=1)) != same
     assert losses(micro_batch(), seed=1) != same
+
+
+def test_what_is_dropped_does_not_depend_on_micro_batches():
+    paper = recipe([])
+    samples = micro_batch(samples=60).samples
+    whole = paper._dropped(MicroBatch(samples, 1, 40, {}))
+    parts = [paper._dropped(MicroBatch(samples[i : i + 20], 1, 40 + i, {})) for i in (0, 20, 40)]
+    assert all(
+        torch.equal(all_B, torch.cat(of_parts))
+        for all_B, of_parts in zip(whole, zip(*parts, strict=True), strict=True)
+    )
+    assert any(drop_B.any() for drop_B in whole)
 
 
 def test_dropped_texts_and_pictures_have_the_published_shares(monkeypatch):

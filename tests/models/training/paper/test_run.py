@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from editar_bench.errors import UserError
 from models.training import trainer
@@ -193,6 +194,49 @@ def test_wrong_options_are_one_sentence(root, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         main(arguments(root, runs=tmp_path, **changes))
     assert not any(tmp_path.iterdir())
+
+
+def test_weights_that_are_no_numbers_stop_at_the_first_step(root, tmp_path):
+    main(arguments(root, runs=tmp_path / "a", steps=1))
+    state = weights(tmp_path / "a")
+    state["norm.weight"][:] = float("nan")
+    save_file(state, tmp_path / "nan.safetensors")
+    with pytest.raises(UserError, match="step 1 of editar-paper has a loss of nan"):
+        main(
+            arguments(root, runs=tmp_path / "b", steps=3, **{"from": tmp_path / "nan.safetensors"})
+        )
+    assert not list((tmp_path / "b").rglob("*.pt")) and not list(
+        (tmp_path / "b").rglob("*.safetensors")
+    )
+
+
+def test_a_file_in_the_place_of_the_weights_is_said_before_training(root, tmp_path, losses):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UserError, match="taken is a file; choose another --weights"):
+        main(arguments(root, runs=tmp_path / "runs", steps=2, weights=tmp_path / "taken"))
+    assert not losses
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(root, tmp_path, monkeypatch):
+    main(arguments(root, runs=tmp_path, steps=1))
+    path = tmp_path / "editar-paper" / "checkpoint.pt"
+    before = path.read_bytes()
+
+    def full(state, file):
+        Path(file).write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match="cannot be written .*goes on from the one before"):
+        main(arguments(root, runs=tmp_path, steps=2))
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir() if "checkpoint" in p.name] == ["checkpoint.pt"]
+
+
+def test_a_checkpoint_of_another_precision_is_not_taken_up(root, tmp_path):
+    main(arguments(root, runs=tmp_path, steps=1))
+    with pytest.raises(UserError, match="with other settings"):
+        main(arguments(root, runs=tmp_path, steps=2, precision="bf16"))
 
 
 def test_networks_that_do_not_fit_are_refused(root, tmp_path):
