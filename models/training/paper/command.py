@@ -87,12 +87,16 @@ def _estimate(options: argparse.Namespace) -> str:
         recompute=options.recompute,
         sharded=options.fsdp,
     )
-    return report(plan, options.lanes, SOURCES)
+    text = report(plan, options.lanes, SOURCES)
+    if options.precision != "bf16":
+        text += "\n\nall of this is for bf16; float32 takes twice the memory for activations, and at least twice the time"
+    return text
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="editar-bench train",
+        allow_abbrev=False,
         description="Train EditAR by the published recipe, on the published data.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

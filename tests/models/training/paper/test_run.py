@@ -171,6 +171,14 @@ def test_skipped_samples_are_counted_in_the_log(root, tmp_path, capsys):
     assert "pipe: the first skipped sample: The picture source_img of paint-by-inpaint" in out.err
 
 
+def test_a_dry_run_says_for_which_precision_it_is(capsys):
+    main(["editar", "--recipe", "paper", "--dry-run"])
+    usual = capsys.readouterr().out
+    main(["editar", "--recipe", "paper", "--dry-run", "--precision", "float32"])
+    other = capsys.readouterr().out
+    assert other.startswith(usual.rstrip()) and "is for bf16; float32 takes twice" in other
+
+
 def test_dry_run_needs_no_files(capsys):
     assert main(["editar", "--recipe", "paper", "--dry-run"]) == 0
     text = capsys.readouterr().out
