@@ -89,7 +89,7 @@ def _estimate(options: argparse.Namespace) -> str:
     )
     text = report(plan, options.lanes, SOURCES)
     if options.precision != "bf16":
-        text += "\n\nall of this is for bf16; float32 takes twice the memory for activations, and at least twice the time"
+        text += "\n\nall of this is for bf16; float32 takes twice the memory for activations, and more time"
     return text
 
 
