@@ -51,6 +51,19 @@ class Opened:
     rows: IterableDataset
     sample: Callable[[Row, int], Sample]
     ways: int
+    files: Sequence[str] = ()  # that the rows come from
+
+    def damaged(self) -> str:
+        """The first Parquet file of a copy that ends in nothing of its kind; "" where none does."""
+        import pyarrow.parquet
+
+        for name in self.files:
+            if name.endswith(".parquet") and not name.startswith("hf://"):
+                try:
+                    pyarrow.parquet.read_metadata(name)
+                except (OSError, pyarrow.ArrowException):
+                    return name
+        return ""
 
     def attempt(self, row: Row, way: int) -> Sample | UserError:
         """A sample, or why there is none: of millions of foreign files some break a decoder in ways of their own."""
@@ -99,7 +112,9 @@ def _opened(source: Source, files: _Files, shape: Shape) -> Opened:
         _check_maker(Path(files.names[0]).parent, shape)
         rows = _load(source, files, [COMPUTED, "failed"])
         sample = partial(_computed_sample, slots=shape.slots)
-        return Opened(source=source, rows=rows, sample=sample, ways=len(source.ways))
+        return Opened(
+            source=source, rows=rows, sample=sample, ways=len(source.ways), files=files.names
+        )
     if files.pictures is not None:
         ways = [partial(way, pictures=files.pictures) for way in source.ways]
         sample = partial(_sample_of_line, source=source, ways=ways, shape=shape)
@@ -118,7 +133,11 @@ def _opened(source: Source, files: _Files, shape: Shape) -> Opened:
         return from_pair(source.ways[way](row), source.task, shape.side, shape.crop)
 
     return Opened(
-        source=source, rows=_load(source, files, columns), sample=sample_of, ways=len(source.ways)
+        source=source,
+        rows=_load(source, files, columns),
+        sample=sample_of,
+        ways=len(source.ways),
+        files=files.names,
     )
 
 

@@ -149,6 +149,8 @@ class Lane:
             Exception
         ) as error:  # a damaged shard, the network: every layer below raises its own kinds
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            if file := self._sources[source].damaged():
+                reason += f", in {file}"
             raise UserError(
                 f"train: {self._sources[source].source.name} cannot be read on ({reason}); mend it and run "
                 "the same command again, which goes on from the last checkpoint"

@@ -241,6 +241,14 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(root, tmp_pat
     assert [p.name for p in path.parent.iterdir() if "checkpoint" in p.name] == ["checkpoint.pt"]
 
 
+def test_a_damaged_shard_is_named(root, tmp_path):
+    data = shutil.copytree(root / "data", tmp_path / "data")
+    shard = sorted((data / "pipe").rglob("train-*.parquet"))[-1]
+    shard.write_bytes(shard.read_bytes()[:-20])
+    with pytest.raises(UserError, match=rf"pipe cannot be read on \(.*, in {shard}\); mend it"):
+        main(arguments(root, runs=tmp_path / "runs", data=data, steps=4))
+
+
 def test_a_checkpoint_of_another_precision_is_not_taken_up(root, tmp_path):
     main(arguments(root, runs=tmp_path, steps=1))
     with pytest.raises(UserError, match="with other settings"):
