@@ -26,7 +26,7 @@ from data_prep.untrusted import (
 from editar_bench.errors import UserError
 from editar_bench.types import Picture
 
-_COUNTED = re.compile(r"-(\d{5})-of-(\d{5})")
+COUNTED = re.compile(r"-(\d{5})-of-(\d{5})")
 SIDE = 512  # pixels: what the control benchmarks generate and compare
 NAMES = ("img_id", "image_id", "image_path")  # columns that say which photo a row's pictures are of
 _ROWS = 8  # decoded at once: label maps as nested lists are large
@@ -56,7 +56,7 @@ def shards(original: Path, source: HubSplit) -> list[Path]:
     found = sorted(original.glob(source.pattern)) or sorted(
         (original / "data").glob(source.pattern)
     )
-    counted = [match for path in found if (match := _COUNTED.search(path.name))]
+    counted = [match for path in found if (match := COUNTED.search(path.name))]
     whole = {(int(match[1]), int(match[2])) for match in counted}
     totals = {total for _, total in whole}
     if counted and whole != {(i, total) for total in totals for i in range(total)}:

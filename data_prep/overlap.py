@@ -234,9 +234,8 @@ def _of_shard(shard: Path, group: int) -> Iterator[tuple[str, str, bytes]]:
             cell = row[column]
             if isinstance(cell, Mapping) and cell.get("bytes"):
                 key = _key(row, cell, ids)
-                name = (
-                    row["id"] if paired else key
-                ) or f"{shard.name}, group {group}, row {number}"
+                own = row.get("id") if paired else key
+                name = own or f"{shard.name}, group {group}, row {number}"
                 yield f"{name} ({column})", key, cell["bytes"]
 
 

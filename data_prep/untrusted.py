@@ -19,28 +19,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # MultiGen has a few TIFFs among its PNGs
+# Endings of their files, and of pictures that are not read, so that they can be named among what was left out.
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff"}
-)  # of their files
-# Of pictures that are not read, so that they can be named among what was left out.
-UNREAD = frozenset(
-    {
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".heic",
-        ".heif",
-        ".j2k",
-        ".jp2",
-        ".jxl",
-        ".pgm",
-        ".ppm",
-        ".psd",
-        ".svg",
-        ".tga",
-    }
-    | {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".raw", ".rw2"}
+    f".{end}" for end in ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff"]
 )
+_OTHERS = (
+    "avif bmp gif heic heif j2k jp2 jxl pgm ppm psd svg tga arw cr2 cr3 dng nef orf raf raw rw2"
+)
+UNREAD = frozenset(f".{end}" for end in _OTHERS.split())
 MAX_PIXELS = 64_000_000  # a decoded picture of 192 MB
 # What turns a picture upright, by the number in a camera's note. PIL's own `exif_transpose` also writes the note anew,
 # and fails where another entry of it is damaged.

@@ -41,8 +41,11 @@ class Lookup:
 
     def missing_batches(self, model: ModelEntry, size: int) -> list[Batch]:
         """Whole batches in which at least one picture is not stored, or was and is lost while a metric lacks it."""
-        lost = {item.output_id for item in self.pending(model) if not self._is_there(item)}
-        known = {k for k, row in self.known(model).items() if row["output_id"] not in lost}
+        known = self.known(model)
+        lost = {row["output_id"] for row in known.values() if not self._is_there(row)}
+        if lost:
+            lost &= {item.output_id for item in self.pending(model)}
+            known = {k: row for k, row in known.items() if row["output_id"] not in lost}
         found = []
         for repeat in range(self.spec.repeats):
             for indices in index_ranges(self.entry.length, size, self.entry.wanted):
@@ -119,8 +122,8 @@ class Lookup:
         )
         return sample.id, repeat, seed
 
-    def _is_there(self, item: Pending) -> bool:
-        return is_whole(picture_path(self.store.out / PICTURES, item.picture_hash))
+    def _is_there(self, row: Mapping[str, Any]) -> bool:
+        return is_whole(picture_path(self.store.out / PICTURES, row["picture_hash"]))
 
     def _place(self, model: ModelEntry) -> tuple[str, str, str, str]:
         return (model.key, str(self.entry.task), self.entry.module.dataset, self.entry.fingerprint)

@@ -30,9 +30,8 @@ class PaperTask:
     metrics: ClassVar[Sequence[str]]
     build: ClassVar[Callable[[Path, Path], Path]]  # from the original layout, into the folder
     source: ClassVar[HubSplit | None] = None  # where the hub has it
-    any_size: ClassVar[bool] = (
-        False  # results may have any; the metrics bring them to that of what they compare with
-    )
+    # Results may have any size: the metrics bring them to that of what they compare them with.
+    any_size: ClassVar[bool] = False
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or data_folder().parent / self.dataset

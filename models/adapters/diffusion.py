@@ -145,9 +145,8 @@ class DiffusionAdapter:
     half: ClassVar[str] = "float16"
     together: ClassVar[bool] = True  # whether the pipeline takes a list of generators
     schedules: ClassVar[Mapping[str, Mapping[str, Any]]] = SCHEDULES
-    seen: ClassVar[int | None] = (
-        None  # pictures' latents that the UNet takes beside each other, where that is known
-    )
+    # How many pictures' latents the UNet takes beside each other, where that is known.
+    seen: ClassVar[int | None] = None
     rows: ClassVar[int] = 2  # of the network's batch for a picture: with the text and without it
 
     def __init__(self, settings: Settings, sources: Mapping[str, Source], spoken: str = "") -> None:

@@ -20,7 +20,6 @@ from editar_bench.errors import UserError
 from editar_bench.types import Example, Picture, Task
 from models.adapters import hub
 from models.adapters.common import check_square, quiet
-from models.adapters.hub import UNWANTED
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +35,7 @@ _FILTERS = {
     Task.SEGMENTATION: "NEAREST",
 }
 _NO_NUMBERS = "the pipeline made values that are no numbers; try the setting precision=float32"
-_UNWANTED = {**dict.fromkeys(UNWANTED), "requires_safety_checker": False}
+_UNWANTED = {**dict.fromkeys(hub.UNWANTED), "requires_safety_checker": False}
 
 
 def precision(name: str, device: str, half: str = "float16") -> torch.dtype:

@@ -25,8 +25,8 @@ WRAPPERS = ("model", "module", "state_dict", "ema")
 PREFIXES = ("_orig_mod.", "module.")  # left by torch.compile and by DistributedDataParallel
 TRAINING_ONLY = "alignment."  # the distillation convolution, which inference does not have
 # What the published class makes anew whenever it samples, and saves if it is saved afterwards.
-_NULL_TEXT = "cls_embedding.uncond_embedding"
 _REMADE = (".k_cache", ".v_cache", "freqs_cis", "causal_mask")
+_NULL_TEXT = "cls_embedding.uncond_embedding"
 USAGE_KEY = "quantize.codebook_used"  # a training statistic that our own files leave out
 _REFUSED = re.compile(r"Unsupported global: GLOBAL (\S+)")  # in torch's message
 
@@ -74,10 +74,10 @@ def load_rotary(
     }
     with torch.device("meta"):
         model = build()
-    # The published class keeps 120 rows of it, whatever the number of text slots.
-    slots = len(model.state_dict()[_NULL_TEXT]) if _NULL_TEXT in model.state_dict() else 0
-    if slots and len(state.get(_NULL_TEXT, ())) > slots:
-        state[_NULL_TEXT] = state[_NULL_TEXT][:slots]
+    null = model.state_dict().get(_NULL_TEXT)
+    if null is not None and _NULL_TEXT in state:
+        # The published class keeps 120 rows of it, whatever the number of text slots.
+        state[_NULL_TEXT] = state[_NULL_TEXT][: len(null)]
     _fill(model, state, path, device, dtype)
     model.reset_rotary()
     model.rotary = model.rotary.to(device)

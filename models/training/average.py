@@ -21,6 +21,7 @@ from torch import Tensor
 from editar_bench.errors import UserError
 from editar_bench.files import written_aside
 
+_NUMBERS = ("seed", "samples")  # that a record has of every run
 _RECORD, _CONFIG = "*.training.json", "config.json"
 
 
@@ -97,8 +98,8 @@ def _read(folder: Path) -> dict[str, Any]:
     path = _only(folder, _RECORD)
     try:
         record = dict(json.loads(path.read_text()))
-        for run in record["runs"]:
-            run["seed"] + run["samples"]
+        if not all(isinstance(run[name], int) for run in record["runs"] for name in _NUMBERS):
+            raise TypeError(f"{' and '.join(_NUMBERS)} of its runs are no numbers")
         return record
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"average: {path} is damaged ({error!r}); train it anew") from error

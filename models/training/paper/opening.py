@@ -8,7 +8,6 @@ folder has the source's own name, since one set may serve two sources).
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep.hub_copy import COUNTED
 from data_prep.training import seed_edit
 from data_prep.training.pairs import Pair
 from editar_bench.errors import UserError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from datasets import IterableDataset
 
 Row = Mapping[str, Any]
-_COUNTED = re.compile(r"-\d{5}-of-(\d{5})")
 COMPUTED = "ways"  # the column of sources that `--precompute` wrote
 TEXT_SLOTS = "number of text slots"  # said by it where text features were computed
 MAKER = "made_by.json"  # beside them: sha256 of what they were computed with
@@ -175,7 +174,7 @@ def _check_counted(source: Source, found: Sequence[Path]) -> None:
     Raises:
         UserError: the shards are of several copies.
     """
-    totals = {int(match[1]) for path in found if (match := _COUNTED.search(path.name))}
+    totals = {int(match[2]) for path in found if (match := COUNTED.search(path.name))}
     if len(totals) > 1:
         raise UserError(
             f"train: {found[0].parent} holds shards of {' and of '.join(map(str, sorted(totals)))}, "
