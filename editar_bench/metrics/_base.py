@@ -6,7 +6,8 @@ Plugins need none of this; the contract is in `editar_bench.contracts`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
@@ -72,6 +73,15 @@ def defined(value: float) -> float:
     if not math.isfinite(value):
         raise Undefined(f"the value is {value}")
     return value
+
+
+def value_or_nan(
+    value: Callable[[Example, Picture], float], example: Example, image: Picture
+) -> float:
+    """The value of one sample as set-level metrics keep it: NaN where it is undefined."""
+    with suppress(Undefined):
+        return value(example, image)
+    return math.nan
 
 
 def target(example: Example) -> Picture:

@@ -1,5 +1,6 @@
 """Set-level protocols that need all pictures of a prompt together: four, in the ControlNet++ tables.
 
+A picture without a value, as where the data lack the true one, has NaN in its row.
 Legend: N observed pictures, P prompts, K numbers a picture.
 """
 
@@ -20,9 +21,18 @@ def tag(sample_id: str) -> float:
 
 
 def first_pictures(rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Of rows (N, 1 + K), the tag first, those of a sample's first picture: protocols of one picture read no other."""
-    first: NDArray[np.bool_] = _ranks(rows[:, 0]) == 0
+    """Of rows (N, 1 + K), the tag first, those of a sample's first picture: protocols of one picture read no other.
+
+    A sample whose first picture has no value is left out.
+    """
+    first: NDArray[np.bool_] = (_ranks(rows[:, 0]) == 0) & with_values(rows)
     return first
+
+
+def with_values(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Rows (N, 1 + K) whose numbers are all there."""
+    there: NDArray[np.bool_] = np.isfinite(rows).all(1)
+    return there
 
 
 def whole_prompts(rows: NDArray[Any]) -> NDArray[np.bool_]:
@@ -31,7 +41,7 @@ def whole_prompts(rows: NDArray[Any]) -> NDArray[np.bool_]:
     A prompt with a picture that failed is left out, and missing from the number of samples.
     """
     ranks = _ranks(rows[:, 0])
-    wanted: NDArray[np.bool_] = (ranks < PICTURES) & np.isfinite(rows).all(1)
+    wanted: NDArray[np.bool_] = (ranks < PICTURES) & with_values(rows)
     _, place, counts = np.unique(rows[wanted, 0], return_inverse=True, return_counts=True)
     wanted[wanted] = counts[place] == PICTURES
     return wanted

@@ -115,12 +115,13 @@ class CannyF1Pooled(_Edges):
     def observe(
         self, examples: Sequence[Example], images: Sequence[Picture]
     ) -> list[NDArray[np.float64]]:
-        """The sample's tag, then true positives, false positives, false negatives."""
-        pairs = self.pairs(examples, images)
-        return [
-            np.array([tag(example.id), *counts(*pair)])
-            for example, pair in zip(examples, pairs, strict=True)
-        ]
+        """The sample's tag, then true positives, false positives, false negatives; NaN without a photograph."""
+        known = [i for i, example in enumerate(examples) if example.target is not None]
+        rows = [np.array([tag(example.id), *[np.nan] * 3]) for example in examples]
+        pairs = self.pairs([examples[i] for i in known], [images[i] for i in known])
+        for i, pair in zip(known, pairs, strict=True):
+            rows[i][1:] = counts(*pair)
+        return rows
 
     def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
         """Four pictures of every prompt that has them."""

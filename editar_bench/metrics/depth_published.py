@@ -9,14 +9,13 @@ Legend: h × w pixels of an estimate, H × W of the label.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.contracts import MetricInfo
-from editar_bench.metrics._base import PerSample, Undefined, truth_map
+from editar_bench.metrics._base import PerSample, Undefined, truth_map, value_or_nan
 from editar_bench.metrics._groups import by_prompt, tag, whole_prompts
 from editar_bench.metrics._released import ReadsReleased
 from editar_bench.types import Example, Picture, Task
@@ -124,12 +123,7 @@ class DepthRmseMax(_Depth):
         """The sample's tag and the RMSE of the picture, NaN where it is undefined."""
         self.estimates(images)
         pairs = zip(examples, images, strict=True)
-        return [np.array([tag(e.id), self._value_or_nan(e, image)]) for e, image in pairs]
-
-    def _value_or_nan(self, example: Example, image: Picture) -> float:
-        with suppress(Undefined):
-            return self.value(example, image)
-        return float("nan")
+        return [np.array([tag(e.id), value_or_nan(self.value, e, image)]) for e, image in pairs]
 
     def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
         """Four pictures of every prompt that has them."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.contracts import MetricInfo
-from editar_bench.metrics._base import EVERY_TASK, target
+from editar_bench.metrics._base import EVERY_TASK
 from editar_bench.metrics._frechet import frechet_distance, influences
 from editar_bench.metrics._groups import PICTURES, by_prompt, first_pictures, tag, whole_prompts
 from editar_bench.metrics._kernel import Cubing, kernel_influences, seeded
@@ -41,12 +41,14 @@ class _InceptionDistance(ReadsReleased):
     def observe(
         self, examples: Sequence[Example], images: Sequence[Picture]
     ) -> list[NDArray[np.float64]]:
-        """The sample's tag, the features of the result, and those of the true picture: (1 + 2D,)."""
-        truths = [target(example) for example in examples]
-        found, true = self._features(images), self._features(truths)
+        """The sample's tag, the features of the result, and those of the true picture, NaN without one: (1 + 2D,)."""
+        found = self._features(images)
+        true = iter(self._features([e.target for e in examples if e.target is not None]))
         return [
-            np.concatenate([[tag(e.id)], a, b])
-            for e, a, b in zip(examples, found, true, strict=True)
+            np.concatenate(
+                [[tag(e.id)], a, np.full_like(a, np.nan) if e.target is None else next(true)]
+            )
+            for e, a in zip(examples, found, strict=True)
         ]
 
     def _features(self, pictures: Sequence[Picture]) -> list[NDArray[np.float32]]:

@@ -13,8 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.contracts import MetricInfo
-from editar_bench.metrics._base import truth_map
-from editar_bench.metrics._groups import by_prompt, first_pictures, tag, whole_prompts
+from editar_bench.metrics._groups import (
+    by_prompt,
+    first_pictures,
+    tag,
+    whole_prompts,
+    with_values,
+)
 from editar_bench.metrics._released import ReadsReleased
 from editar_bench.metrics.seg_published import (
     ADE,
@@ -49,7 +54,7 @@ class _PooledMiou(ReadsReleased):
     def observe(
         self, examples: Sequence[Example], images: Sequence[Picture]
     ) -> list[NDArray[np.float64]]:
-        """The sample's tag, then pixels per class: right, labeled, found; (1 + 3K,)."""
+        """The sample's tag, then pixels per class: right, labeled, found; (1 + 3K,), NaN without a label map."""
         (role,), side = self.ROLES, self.SIDE
 
         def compute(network: Any, pictures: Sequence[Picture]) -> dict[str, Any]:
@@ -67,7 +72,7 @@ class _PooledMiou(ReadsReleased):
             return whole_prompts(observations)
         if self.PICTURES == 1:
             return first_pictures(observations)
-        return np.ones(len(observations), dtype=bool)
+        return with_values(observations)
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
         """Percent; None where no class occurs, or a prompt has not the four pictures that the protocol wants."""
@@ -75,8 +80,10 @@ class _PooledMiou(ReadsReleased):
             return None
         return pooled_miou(observations[:, 1:].reshape(-1, 3, self.CONVENTION.classes))
 
-    def _counts(self, example: Example, found: NDArray[np.uint8]) -> NDArray[np.int32]:
-        return pixel_counts(np.asarray(truth_map(example, "label")), found, self.CONVENTION)
+    def _counts(self, example: Example, found: NDArray[np.uint8]) -> NDArray[Any]:
+        if "label" not in example.truth:
+            return np.full((3, self.CONVENTION.classes), np.nan)
+        return pixel_counts(np.asarray(example.truth["label"]), found, self.CONVENTION)
 
 
 class SegAde(_PooledMiou):

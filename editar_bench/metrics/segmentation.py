@@ -41,12 +41,19 @@ class SegMiou(Judged):
     def observe(
         self, examples: Sequence[Example], images: Sequence[Picture]
     ) -> list[NDArray[np.int64]]:
-        """A confusion matrix (K, K) per sample: pixels by true (row) and found (column) class."""
+        """A confusion matrix (K, K) per sample: pixels by true (row) and found (column) class; none without a truth."""
         readings = self.judges.segment(images)
         return [
             _confusion(e.truth["label"], reading["label"])
+            if "label" in e.truth
+            else np.zeros((CLASSES, CLASSES), dtype=np.int64)
             for e, reading in zip(examples, readings, strict=True)
         ]
+
+    def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
+        """Those of samples that have a true map."""
+        there: NDArray[np.bool_] = observations.sum((1, 2)) > 0
+        return there
 
     def reduce(self, observations: NDArray[Any]) -> float | None:
         """From (N, K, K) to the mean IoU; None without any true pixel."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editar_bench.contracts import MetricInfo
-from editar_bench.metrics._base import PerSample, target
+from editar_bench.metrics._base import PerSample, target, value_or_nan
 from editar_bench.metrics._groups import by_prompt, tag, whole_prompts
 from editar_bench.metrics._released import ReadsReleased
 from editar_bench.types import Example, Picture, Task
@@ -92,10 +92,10 @@ class _Four(_SoftEdges):
     def observe(
         self, examples: Sequence[Example], images: Sequence[Picture]
     ) -> list[NDArray[np.float64]]:
-        """The sample's tag and the value of the picture."""
+        """The sample's tag and the value of the picture, NaN where it is undefined."""
         self.look(examples, images)
         pairs = zip(examples, images, strict=True)
-        return [np.array([tag(e.id), self.value(e, image)]) for e, image in pairs]
+        return [np.array([tag(e.id), value_or_nan(self.value, e, image)]) for e, image in pairs]
 
     def counted(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
         """Four pictures of every prompt that has them."""

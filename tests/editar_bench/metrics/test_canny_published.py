@@ -142,6 +142,16 @@ def test_the_pooled_form_pools_four_pictures_of_a_prompt():
     assert metric.reduce(np.stack(rows[0][:3])) is None
 
 
+def test_the_pooled_form_goes_on_without_a_photograph():
+    metric = c.CannyF1Pooled(judges())
+    without = example(Task.EDGE, id="b", target=None)
+    rows = np.stack(metric.observe([without, *[sample(1, "a")] * 4], [moved()] * 5))
+    assert metric.counted(rows).tolist() == [False] + [True] * 4
+    assert metric.reduce(rows[1:]) == metric.reduce(
+        np.stack(metric.observe([sample(1, "a")] * 4, [moved()] * 4))
+    )
+
+
 def test_the_clean_form_forgives_a_pixel():
     shifted = np.roll(sample().target, 1, axis=1)
     (clean,) = c.CleanCannyF1(judges()).score([sample()], [shifted])

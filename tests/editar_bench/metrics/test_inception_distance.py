@@ -13,7 +13,7 @@ from editar_bench.evaluators.released import Released
 from editar_bench.metrics import inception_distance as i
 from editar_bench.metrics._frechet import frechet_distance, influences
 from editar_bench.statistics import influence_interval
-from tests.editar_bench.metrics.making import example, noise
+from tests.editar_bench.metrics.making import example, gray, noise
 
 
 class Base(torch.nn.Module):
@@ -191,3 +191,14 @@ def test_one_picture_has_no_distance(networks):
     rows = observed(i.Fid(networks), pictures(0, 1), pictures(1, 1))
     assert i.Fid(networks).reduce(rows) is None
     assert i.Kid(networks).reduce(rows) is None
+
+
+@pytest.mark.parametrize("kind", [i.Fid, i.Kid])
+def test_a_sample_without_a_true_picture_leaves_the_others_their_values(networks, kind):
+    metric, truths, results = kind(networks), pictures(0, 4), pictures(100, 4)
+    rows = observed(metric, [*truths[:2], None, *truths[2:]], [*results[:2], gray(7), *results[2:]])
+    chosen = metric.counted(rows)
+    assert chosen.tolist() == [True, True, False, True, True]
+    assert metric.reduce(rows[chosen]) == pytest.approx(
+        metric.reduce(observed(metric, truths, results)), rel=1e-6
+    )

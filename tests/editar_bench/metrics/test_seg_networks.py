@@ -88,6 +88,16 @@ def test_which_pictures_of_a_prompt_count(kind, role, counted):
     assert list(measure.counted(np.stack(observed))) == [bool(c) for c in counted]
 
 
+@pytest.mark.parametrize("kind", [SegCoco, SegCocoPresent])
+def test_a_sample_without_labels_leaves_the_others_their_values(kind):
+    measure, _ = metric(kind, "deeplab_coco")
+    without = example(Task.SEGMENTATION, id="b")
+    labeled = example(Task.SEGMENTATION, id="a", truth={"label": np.array([[0, 1]])})
+    rows = np.stack(measure.observe([without, labeled], [painted([[0, 1]])] * 2))
+    assert measure.counted(rows).tolist() == [False, True]
+    assert measure.reduce(rows[1:]) == 100
+
+
 def test_a_segmenter_is_asked_once_for_two_protocols():
     network = Reads()
     networks = Released(deeplab_coco=network)

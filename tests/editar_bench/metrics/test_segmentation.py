@@ -49,6 +49,14 @@ def test_miou_pools_the_set_and_agrees_with_torchmetrics():
     assert metric.reduce(np.stack(matrices)) == pytest.approx(float(expected))
 
 
+def test_a_sample_without_a_truth_leaves_the_others_their_values():
+    truth = np.ones((4, 4), np.uint8)
+    metric = m.SegMiou(FakeJudges(label=truth))
+    rows = np.stack(metric.observe([_example(), _example(label=truth)], [noise(1), noise(2)]))
+    assert metric.counted(rows).tolist() == [False, True]
+    assert metric.reduce(rows) == 1
+
+
 def test_miou_of_nothing_is_undefined():
     assert m.SegMiou(judges()).reduce(np.zeros((2, 9, 9), np.int64)) is None
 

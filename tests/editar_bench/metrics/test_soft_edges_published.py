@@ -91,6 +91,14 @@ def test_four_pictures_a_prompt_are_wanted_and_averaged(networks):
     assert metric.reduce(rows[:3]) is None
 
 
+def test_a_sample_without_a_true_picture_leaves_the_others_their_values(networks):
+    metric = HedMsSsim(networks)
+    without = replace(EXAMPLE, id="without", target=None)
+    rows = np.stack(metric.observe([without, *[EXAMPLE] * 4], [RESULT] * 5))
+    assert metric.counted(rows).tolist() == [False] + [True] * 4
+    assert metric.reduce(rows[1:]) == pytest.approx(metric.value(EXAMPLE, RESULT))
+
+
 def test_one_picture_a_prompt_is_a_score_of_its_own(networks):
     (score,) = LineartMsSsimX1(networks).score([EXAMPLE], [RESULT])
     assert 0 < score.value < 1 and score.protocol == "lineart.msssim.x1"
