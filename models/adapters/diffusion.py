@@ -252,6 +252,8 @@ class DiffusionAdapter:
             kind = getattr(diffusers, SAMPLERS[sampler])
             config = pipeline.scheduler.config
             pipeline.scheduler = kind.from_config(config, **self.schedules.get(sampler, {}))
+        if hasattr(pipeline, "scheduler"):
+            pipelines.stay_within_levels(pipeline.scheduler, self.settings.get("steps"))
 
 
 def load_part(kind: Any, found: Found, dtype: torch.dtype, **parts: Any) -> Any:

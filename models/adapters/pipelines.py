@@ -48,6 +48,13 @@ def precision(name: str, device: str, half: str = "float16") -> torch.dtype:
     return dtype
 
 
+def stay_within_levels(scheduler: Any, steps: int | None) -> None:
+    """Let a sampler make as many steps as there are noise levels: an offset would lead past the last of them."""
+    config = scheduler.config
+    if config.get("steps_offset") and steps == config.num_train_timesteps:
+        scheduler.register_to_config(steps_offset=0)
+
+
 def load(kind: Any, folder: Path, dtype: torch.dtype | None = None, **parts: Any) -> Any:
     """A pipeline or one of its parts from a local folder in diffusers' format, on the CPU.
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from editar_bench.errors import UserError
+from models.adapters.pipelines import stay_within_levels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,8 +69,9 @@ class Sampler:
         config.pop("_use_default_values", None)  # names what a folder left out: not to be passed on
         self.ddim = DDIMScheduler.from_config(config)
         self.inverse = DDIMInverseScheduler.from_config(config)
-        self.ddim.set_timesteps(steps)
-        self.inverse.set_timesteps(steps)
+        for scheduler in (self.ddim, self.inverse):
+            stay_within_levels(scheduler, steps)
+            scheduler.set_timesteps(steps)
         self.times = self.ddim.timesteps.tolist()  # the noisiest first
         self.guidance = guidance
 

@@ -436,6 +436,19 @@ def test_samplers_are_the_published_ones_whatever_wrote_the_folder(pipelines, sa
     assert not scheduler.config.get("clip_sample")
 
 
+@pytest.mark.parametrize("sampler", diffusion.SAMPLERS)
+def test_as_many_steps_as_noise_levels_stay_within_them(pipelines, sampler):
+    model = made_controlnet(pipelines, sampler=sampler, steps=1000)
+    loaded(model, Task.DEPTH)
+    scheduler = model._pipeline.scheduler
+    scheduler.set_timesteps(1000)
+    assert scheduler.timesteps.max() == 999
+    latents = torch.zeros(1, 4, 2, 2)
+    for time in scheduler.timesteps[:2]:
+        scheduler.scale_model_input(latents, time)
+        latents = scheduler.step(latents, time, latents).prev_sample
+
+
 def test_the_decoder_of_a_folder_with_a_number_for_a_name(pipelines, tmp_path, monkeypatch):
     shutil.copytree(pipelines / "sd", tmp_path / "5")
     monkeypatch.chdir(tmp_path)

@@ -84,6 +84,14 @@ def test_times_and_schedule_are_the_protocols(pipeline):
     assert not sampler.ddim.config.clip_sample
 
 
+def test_as_many_steps_as_noise_levels_stay_within_them(pipeline):
+    sampler = Sampler(pipeline, "cpu", 1000, guidance=1.0)
+    assert sampler.times == list(range(999, -1, -1))
+    latents = torch.zeros(1, 4, 2, 2)
+    assert sampler.step(latents, sampler.times[0], latents).isfinite().all()
+    assert sampler.inverse.step(latents, sampler.times[0], latents).prev_sample.isfinite().all()
+
+
 def test_the_schedule_holds_where_the_folder_says_nothing_of_it(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
