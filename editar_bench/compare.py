@@ -247,21 +247,19 @@ def _compared(
     if row["set_level"]:
         a, b = one.observations(row), two.observations(other)
         common = sorted(a.keys() & b.keys())
-        samples = {sample for sample, _ in common}
         result = _paired_sets(
             row, [a[key] for key in common], [b[key] for key in common], common, reporter
         )
     else:
         means_a, means_b = one.means(row), two.means(other)
-        samples = means_a.keys() & means_b.keys()
-        order = sorted(samples)
+        order = sorted(means_a.keys() & means_b.keys())
         result = paired.paired_means(*(np.array([m[s] for s in order]) for m in (means_a, means_b)))
     return Compared(
         **{name: row[name] for name in ("suite", "task", "dataset", "metric", "protocol")},
         unit=row["unit"] or "",
         higher_is_better=bool(row["higher_is_better"]),
         paired=result,
-        left_out=len((one.samples & two.samples) - samples),
+        left_out=len(one.samples & two.samples) - result.difference.n,
     )
 
 

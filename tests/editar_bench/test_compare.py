@@ -102,6 +102,17 @@ def test_a_metric_with_influences_is_compared_by_them(
     assert quick.better == "B"
 
 
+def test_samples_that_a_set_level_metric_does_not_count_are_left_out(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted(self: d.DummyBrightness, rows: np.ndarray) -> np.ndarray:
+        return np.arange(len(rows)) > 1
+
+    monkeypatch.setattr(d.DummyBrightness, "counted", counted, raising=False)
+    (row,) = compared(out, "noisy", WORSE, tasks=["depth"], metrics=["dummy_brightness"])
+    assert (row.paired.difference.n, row.left_out) == (d.COUNT - 2, 2)
+
+
 def test_a_judgement_which_names_no_seed_is_compared_too(out: Path) -> None:
     info = replace(d.DummyError.info, name="judged", protocol="judge-v1", gap="none")
     with Store.open(out) as store:
