@@ -49,12 +49,36 @@ class Dino(nn.Module):
         The rest of that block is not computed.
         """
         vit = self.vit
-        x_BTD = vit.norm_pre(vit._pos_embed(vit.patch_embed(images_B3HW)))
+        x_BTD = vit.norm_pre(self._tokens(images_B3HW))
         for block in vit.blocks[:-1]:
             x_BTD = block(x_BTD)
         last = vit.blocks[-1]
         _, keys_BTD, _ = last.attn.qkv(last.norm1(x_BTD)).chunk(3, dim=-1)
         return keys_BTD.contiguous()
+
+    def _tokens(self, images_B3HW: Tensor) -> Tensor:
+        """Class token and patches with their positions, (B, T, D); pixels that fill no patch are left out."""
+        vit = self.vit
+        height, width = images_B3HW.shape[-2:]
+        if (height, width) == vit.patch_embed.img_size:
+            usual_BTD: Tensor = vit._pos_embed(vit.patch_embed(images_B3HW))
+            return usual_BTD
+        patches_BDhw = vit.patch_embed.proj(images_B3HW)
+        class_B1D = vit.cls_token.expand(len(images_B3HW), -1, -1)
+        positions_1TD = self.positions(*patches_BDhw.shape[-2:])
+        return torch.cat([class_B1D, patches_BDhw.flatten(2).mT], 1) + positions_1TD
+
+    def positions(self, height: int, width: int) -> Tensor:
+        """The positions of the class token and of another grid of patches, (1, T, D), by DINO's own enlargement.
+
+        It adds a tenth of a patch to the sides, against rounding in the scale, and so moves the places a little.
+        """
+        table_1TD = self.vit.pos_embed
+        side, _ = self.vit.patch_embed.grid_size
+        grid_1Dhw = table_1TD[:, 1:].mT.unflatten(2, (side, side))
+        scale = ((height + 0.1) / side, (width + 0.1) / side)
+        large_1Dhw = nn.functional.interpolate(grid_1Dhw, scale_factor=scale, mode="bicubic")
+        return torch.cat([table_1TD[:, :1], large_1Dhw.flatten(2).mT], 1)
 
     def class_feature(self, images_B3HW: Tensor) -> Tensor:
         """The class token after the last norm: normalized pictures to (B, D)."""

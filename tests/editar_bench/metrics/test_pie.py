@@ -154,6 +154,28 @@ def test_structure_distance_agrees_with_transformers(region):
     assert score.value == pytest.approx(expected, rel=2e-5)
 
 
+def test_structure_distance_takes_pictures_that_are_no_squares():
+    source, result = noise(1, SIZE)[:60], near()[:60]
+    sample = example(condition=source, edit_mask=left_half(SIZE)[:60])
+    metric = pie_structure.PieStructure(networks(dino_vitb8=published.tiny_dino()))
+    other, equal = metric.score([sample] * 2, [result, source])
+    assert other.value > 0.1 and equal.value == 0
+
+
+def test_positions_of_other_shapes_are_those_of_dinos_own_code(monkeypatch):
+    dino = published.tiny_dino()
+    table = torch.zeros_like(dino.vit.pos_embed)
+    table[0, 1:, 0] = torch.arange(49) ** 2 % 11
+    monkeypatch.setattr(dino.vit.pos_embed, "data", table)
+    with torch.no_grad():
+        large, nearly = dino.positions(12, 9)[0, ::18, 0], dino.positions(7, 7)[0, 1::9, 0]
+    # By `interpolate_pos_encoding` of facebookresearch/dino's vision_transformer.py.
+    golden = [0, 3.39428, 4.15368, 3.42319, 0.58988, 9.09446, 4.54662]
+    assert large.numpy() == pytest.approx(golden, abs=1e-5)
+    golden = [-0.03117, 4.22481, 4.49532, 3.25026, 9.13763, 1.01714]  # of 224×230 pixels
+    assert nearly.numpy() == pytest.approx(golden, abs=1e-5)
+
+
 def test_the_clean_structure_distance_divides_by_255():
     metric = pie_structure.CleanStructure(networks(dino_vitb8=published.tiny_dino()))
     (score,) = metric.score([edit()], [near()])
