@@ -1,7 +1,6 @@
 """LlamaGen's VQ codec (arXiv 2406.06525), with the module names of the published `vq_ds16_t2i.pt`.
 
-B batch, C code dimensions, N codes a picture, H and W the picture, h and w the code grid (h = w, N
-= h·w).
+B batch, C code dimensions, N codes a picture, H and W the picture, h and w the code grid (N = h·w).
 """
 
 from __future__ import annotations
@@ -276,13 +275,17 @@ class Codec(nn.Module):
         """Features before quantization and before normalization, (B, C, h, w)."""
         return self.quant_conv(self.encoder(images))
 
-    def quantized(self, codes_BN: Tensor) -> Tensor:
-        """The code vectors as a feature map, (B, C, h, w), of square pictures of whatever size."""
+    def quantized(self, codes: Tensor) -> Tensor:
+        """The code vectors as a feature map, (B, C, h, w): of codes (B, N) of square pictures, or (B, h, w) of any."""
+        codes_BN = codes.flatten(1) if codes.ndim == 3 else codes
         check_codes(codes_BN, "codec", self.config.codebook_size)
+        if codes.ndim == 3:
+            return self.quantize.lookup(codes_BN, *codes.shape[1:])
         side = isqrt(codes_BN.shape[1])
         if side**2 != codes_BN.shape[1]:
             raise UserError(
-                f"codec: {codes_BN.shape[1]} codes make no square picture; give N codes of an N = side × side grid"
+                f"codec: {codes_BN.shape[1]} codes make no square picture; give N codes of an N = side × side grid, "
+                "or those of another one as (B, h, w)"
             )
         return self.quantize.lookup(codes_BN, side)
 
@@ -296,9 +299,9 @@ class Codec(nn.Module):
         return self.quantize.nearest(self.latents(check_images(images)))
 
     @torch.no_grad()
-    def decode(self, codes_BN: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) of codes (B, N); nominally in [-1, 1], not clamped."""
-        return self.reconstruct(self.quantized(codes_BN))
+    def decode(self, codes: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) of codes (B, N), square ones, or (B, h, w); nominally in [-1, 1], not clamped."""
+        return self.reconstruct(self.quantized(codes))
 
     @torch.no_grad()
     def encode_multiscale(self, images: Tensor) -> list[Tensor]:

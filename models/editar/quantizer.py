@@ -70,9 +70,9 @@ class Quantizer(nn.Module):
             distance_MV.sub_(z_MC @ rows_VC.T, alpha=2)
             return distance_MV.argmin(-1).view(latents_BCHW.shape[0], -1)
 
-    def lookup(self, codes_BN: Tensor, side: int) -> Tensor:
-        """The code vectors of a square grid, (B, C, side, side)."""
-        grid_BHWC = F.embedding(codes_BN, self.rows()).unflatten(1, (side, side))
+    def lookup(self, codes_BN: Tensor, height: int, width: int | None = None) -> Tensor:
+        """The code vectors of a grid, (B, C, height, width): a square one where no width is given."""
+        grid_BHWC = F.embedding(codes_BN, self.rows()).unflatten(1, (height, width or height))
         return grid_BHWC.permute(0, 3, 1, 2).contiguous()
 
     def forward(self, latents_BCHW: Tensor) -> Quantized:
@@ -80,7 +80,7 @@ class Quantizer(nn.Module):
         with torch.autocast(latents_BCHW.device.type, enabled=False):
             z_BCHW = self.normalized(latents_BCHW.float())
             codes_BN = self.nearest(latents_BCHW)
-            picked_BCHW = self.lookup(codes_BN, latents_BCHW.shape[-1])
+            picked_BCHW = self.lookup(codes_BN, *latents_BCHW.shape[-2:])
             loss = F.mse_loss(picked_BCHW, z_BCHW.detach())
             loss = loss + COMMITMENT * F.mse_loss(z_BCHW, picked_BCHW.detach())
             self.record(codes_BN)

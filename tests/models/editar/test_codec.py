@@ -100,6 +100,17 @@ def test_pictures_of_other_sizes_are_coded_and_decoded(small):
         small.decode(codes[:, :40])
 
 
+def test_pictures_that_are_no_squares_are_coded_and_decoded(small):
+    torch.manual_seed(3)
+    images = torch.rand(2, 3, 16, 64) * 2 - 1
+    expected, found = small(images)
+    codes = small.encode(images)
+    assert torch.equal(codes, found.codes[0]) and codes.shape == (2, 64)
+    decoded = small.decode(codes.view(2, 4, 16))  # its flat form is as long as that of a square
+    assert decoded.shape == images.shape
+    torch.testing.assert_close(decoded, expected)
+
+
 def test_euclidean_quantizer_by_hand():
     quantizer = Quantizer(3, 2, l2_norm=False).train()
     quantizer.embedding.weight.data = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 4.0]])
