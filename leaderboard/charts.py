@@ -9,11 +9,11 @@ import pandas as pd
 
 from editar_bench.compare import Compared
 from leaderboard.look import KIND_COLORS
-from leaderboard.queries import Column, Grid
+from leaderboard.queries import Column, Grid, stamped
 
 
 def chart_frame(grid: Grid, column: Column) -> pd.DataFrame:
-    """One line a model that has a value: model, kind, value, low, high, samples; in the grid's order."""
+    """One line a model that has a value, in the grid's order: model, name as shown, kind, value, low, high, samples."""
     rows = []
     for row in grid.rows:
         cell = row.cells.get(column.key)
@@ -21,6 +21,7 @@ def chart_frame(grid: Grid, column: Column) -> pd.DataFrame:
             rows.append(
                 {
                     "model": row.model,
+                    "name": stamped(row.model, cell.status),
                     "kind": row.kind,
                     "value": cell.value,
                     "low": cell.value if cell.low is None else cell.low,
@@ -28,7 +29,8 @@ def chart_frame(grid: Grid, column: Column) -> pd.DataFrame:
                     "samples": f"{cell.n:,} / {cell.n_expected:,}",
                 }
             )
-    return pd.DataFrame(rows, columns=["model", "kind", "value", "low", "high", "samples"])
+    columns = ["model", "name", "kind", "value", "low", "high", "samples"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def interval_chart(frame: pd.DataFrame, column: Column) -> alt.LayerChart | alt.FacetChart:
@@ -40,10 +42,10 @@ def interval_chart(frame: pd.DataFrame, column: Column) -> alt.LayerChart | alt.
         scale=alt.Scale(domain=list(KIND_COLORS), range=list(KIND_COLORS.values())),
         legend=None,
     )
-    order = list(frame["model"])
+    order = list(frame["name"])
     base = alt.Chart(frame).encode(
         y=alt.Y(
-            "model:N", sort=order, title=None, axis=alt.Axis(labelLimit=260, labelOverlap=False)
+            "name:N", sort=order, title=None, axis=alt.Axis(labelLimit=260, labelOverlap=False)
         ),
         color=color,
     )
@@ -51,7 +53,7 @@ def interval_chart(frame: pd.DataFrame, column: Column) -> alt.LayerChart | alt.
         x=alt.X("low:Q", title=title, scale=alt.Scale(zero=False)), x2="high:Q"
     )
     dots = base.mark_circle(size=90, opacity=1).encode(
-        x="value:Q", tooltip=["model", "kind", "value", "low", "high", "samples"]
+        x="value:Q", tooltip=["name", "kind", "value", "low", "high", "samples"]
     )
     return alt.layer(lines, dots).properties(
         width="container", height=max(90, 34 * len(frame) + 50)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboard.queries import Column
+from leaderboard.queries import Column, stamped
 
 TOLERANCE = 1.1  # largest ratio of operations between models that are compared
 SECONDS = "seconds_per_image"
@@ -105,7 +105,7 @@ def budgets(found: Iterable[Cost]) -> Budgets:
 
 
 def points(frame: pd.DataFrame, column: Column) -> pd.DataFrame:
-    """One line a model that has both: model, value, low, high, seconds a picture and where they were taken.
+    """One line a model that has both: model, name as shown, value, low, high, seconds a picture and where they are of.
 
     Args:
         frame: rows of one task.
@@ -118,7 +118,10 @@ def points(frame: pd.DataFrame, column: Column) -> pd.DataFrame:
     joined = quality.assign(seconds=seconds, place=[_place(text) for text in reason])
     joined = joined.dropna(subset=["seconds"])
     joined = joined.rename(columns={"ci_low": "low", "ci_high": "high"})
-    return joined[["model", "value", "low", "high", "seconds", "place"]].reset_index(drop=True)
+    if not joined.empty:
+        joined["name"] = list(map(stamped, joined["model"], joined["status"]))
+    columns = ["model", "name", "value", "low", "high", "seconds", "place"]
+    return joined.reindex(columns=columns).reset_index(drop=True)
 
 
 def _place(reason: object) -> str:

@@ -77,7 +77,7 @@ def show_heat(slices: Sequence[str], rows: Sequence[Row], column: Column) -> Non
         shades[name] = dict(zip(cells, goodness(values, column.higher_is_better), strict=True))
     heads = "".join(f"<th>{escape(name or 'all')}</th>" for name in slices)
     body = "".join(
-        f'<tr class="{row.kind}"><td>{escape(row.model)}</td>'
+        f'<tr class="{row.kind}"><td>{escape(row.model)}{_stamp(row)}</td>'
         + "".join(
             _heat_cell(row.cells.get((name, column.protocol)), shades[name][row.model])
             for name in slices
@@ -123,10 +123,13 @@ def _head(column: Column) -> str:
     )
 
 
+def _stamp(row: Row) -> str:
+    return chip("partial", "partial") if row.partial else ""
+
+
 def _row(row: Row, columns: Sequence[Column]) -> str:
-    stamp = chip("partial", "partial") if row.partial else ""
     name = (
-        f"<td>{escape(row.model)}{chip(row.kind, row.kind)}{stamp}"
+        f"<td>{escape(row.model)}{chip(row.kind, row.kind)}{_stamp(row)}"
         f"<small>N = {row.n:,} / {row.n_expected:,}</small></td>"
     )
     cells = "".join(_cell(row.cells.get(column.key), row) for column in columns)

@@ -230,6 +230,11 @@ def model_order(models: Iterable[tuple[str, str]]) -> list[str]:
     return [m for m, _ in sorted(set(models), key=lambda pair: _model_rank(*pair))]
 
 
+def stamped(model: str, status: str) -> str:
+    """The name of a model beside a number of its that may rest on a part of the split, as charts show it."""
+    return f"{model} (partial)" if status == "partial" else model
+
+
 def _number(value: Any) -> float | None:
     return None if value is None or pd.isna(value) else float(value)
 

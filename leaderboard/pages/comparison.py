@@ -38,9 +38,9 @@ def chart(points: pd.DataFrame, column: queries.Column) -> alt.LayerChart | alt.
     value = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
     rules = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
     dots = base.mark_circle(size=110, opacity=1, color="#0b7285").encode(
-        y=value, tooltip=["model", "value", "low", "high", "seconds", "place"]
+        y=value, tooltip=["name", "value", "low", "high", "seconds", "place"]
     )
-    names = base.mark_text(align="left", dx=9, dy=-7).encode(y=value, text="model:N")
+    names = base.mark_text(align="left", dx=9, dy=-7).encode(y=value, text="name:N")
     return alt.layer(rules, dots, names).properties(width="container", height=380)
 
 

@@ -76,6 +76,9 @@ def test_points_join_quality_and_seconds_of_a_model(results: Path) -> None:
     table = points(edit, column).set_index("model")
     assert table.loc["editar", "value"] == 0.2 and table.loc["editar", "seconds"] == 0.2
     assert table.loc["editar", "low"] < 0.2 < table.loc["editar", "high"]
+    assert table.loc["editar", "name"] == "editar (partial)"
+    whole = points(edit.assign(status="ok"), column).set_index("model")
+    assert whole.loc["editar", "name"] == "editar"
 
 
 def test_models_without_seconds_are_left_out() -> None:

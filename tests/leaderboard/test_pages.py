@@ -109,6 +109,11 @@ def test_the_table_shows_value_interval_direction_gap_and_n(opened: Open, result
     assert '<td class="best"' in shown
 
 
+def test_slices_stamp_the_models_of_a_part_of_the_samples(opened: Open, results: Path) -> None:
+    shown = text(opened("pages/slices.py", results))
+    assert re.search(r"<td>editar<span[^>]*>partial</span></td>", shown)
+
+
 def test_the_rows_that_are_shown_can_be_taken_away_as_csv(
     opened: Open, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,6 +181,18 @@ def test_the_chart_has_a_dot_for_each_value(details: pd.DataFrame, metrics: pd.D
     assert [layer["mark"]["type"] for layer in spec["layer"]] == ["rule", "circle"]
 
 
+def test_the_chart_says_which_dots_are_of_a_part_of_the_samples(
+    details: pd.DataFrame, metrics: pd.DataFrame
+) -> None:
+    grid = queries.grid(of_task(details, "edit"), metrics)
+    frame = chart_frame(grid, grid.columns[0])
+    names = list(frame["name"])
+    stamped = [row.model + " (partial)" if row.partial else row.model for row in grid.rows]
+    assert names == stamped and "editar (partial)" in names
+    spec = interval_chart(frame, grid.columns[0]).to_dict()
+    assert {layer["encoding"]["y"]["field"] for layer in spec["layer"]} == {"name"}
+
+
 def test_published_numbers_carry_source_and_mark() -> None:
     rows = queries.reported_rows()
     editar = {row["metric"]: float(row["value"]) for row in rows if row["model"] == "EditAR"}
