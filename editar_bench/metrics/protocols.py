@@ -53,7 +53,7 @@ PUBLISHED: Final[Mapping[str, str]] = {
     "canny.cv100-200.x1": "ControlAR: OpenCV canny 100/200, F1 per picture",
     "canny.kornia01-02.msssim": "EditAR, ControlNet++: multi-scale SSIM of kornia canny maps",
     "canny.cv100-200.msssim": "multi-scale SSIM of OpenCV canny maps",
-    "canny.kornia01-02.psnr": "EditAR: PSNR of kornia canny maps per picture, inf replaced by 100",
+    "canny.kornia01-02.psnr": "EditAR: PSNR of kornia canny maps per picture; inf counts as ControlNet++'s 100",
     "hed.msssim.x4": "ControlNet++: multi-scale SSIM of HED maps, four pictures",
     "hed.msssim.x1": "ControlAR: multi-scale SSIM of HED maps, one picture",
     "lineart.msssim.x4": "ControlNet++: multi-scale SSIM of line drawings, four pictures",
