@@ -17,6 +17,7 @@ from editar_bench.statistics import (
     SET_RESAMPLES,
     gap_closed,
     gap_interval,
+    grouped_interval,
     influence_interval,
     mean_interval,
     mean_of_known,
@@ -188,7 +189,14 @@ def _estimate(
         return estimate, left_out
     values = result.values(info)
     rows = [(value, sample_id) for sample_id in ids for value in values.get(sample_id, ())]
-    estimate = mean_interval([v for v, _ in rows], clusters=[s for _, s in rows])
+    pictures, clusters = [v for v, _ in rows], [s for _, s in rows]
+    place = result.cost_place() if info in COST else None
+    if place is None:
+        estimate = mean_interval(pictures, clusters=clusters)
+    else:  # the pictures of a batch have one wall time and one peak
+        size = place[0].batch_size
+        batches = {sample.id: i // size for i, sample in enumerate(task.samples)}
+        estimate = grouped_interval(pictures, clusters=clusters, groups=batches)
     scored = sum(1 for sample_id in ids if sample_id in values)
     return estimate, scored - estimate.n
 

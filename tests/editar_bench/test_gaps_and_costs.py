@@ -117,3 +117,20 @@ def test_a_cost_never_mixes_batch_sizes(run_dummies: Run) -> None:
     run_dummies("noisy", limit=2, batch_size=1)
     row = number(run_dummies("noisy"), "noisy", "seconds_per_image")
     assert row.n == 8 and "batches of 4; without 2" in row.reason
+
+
+def test_the_interval_of_a_cost_is_that_of_its_batches(
+    run_dummies: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([1.0, 3.0, 1.0])  # of the batches; the last one has two of the ten samples
+    generate = d.Base.generate
+
+    def timed(self, batch, seeds):  # type: ignore[no-untyped-def]
+        seconds = next(times)
+        return [replace(made, seconds=seconds) for made in generate(self, batch, seeds)]
+
+    monkeypatch.setattr(d.Base, "generate", timed)
+    row = number(run_dummies("noisy"), "noisy", "seconds_per_image")
+    assert (row.value, row.n) == (pytest.approx(1.8), 10)
+    # Batches move the mean by -0.32, 0.48 and -0.16: three draws of the first, or of the second.
+    assert (row.ci_low, row.ci_high) == pytest.approx((1.8 - 0.96, 1.8 + 1.44))

@@ -13,6 +13,7 @@ from editar_bench import statistics
 from editar_bench.statistics import (
     gap_closed,
     gap_interval,
+    grouped_interval,
     influence_interval,
     mean_interval,
     set_interval,
@@ -191,3 +192,29 @@ def test_gap_interval_has_none_where_the_ceiling_may_be_the_floor() -> None:
     estimate = gap_interval([0.5, 0.5], [0.0, 1.0], [1.0, 0.5])
     assert estimate.value is not None
     assert (estimate.low, estimate.high) == (None, None)
+
+
+def test_what_a_batch_shares_is_said_once() -> None:
+    """Ten batches of 25 with one time each: intervals that take pictures as independent cover 30 %."""
+    rng, covered = np.random.default_rng(0), 0
+    names = [str(i) for i in range(250)]
+    groups = {name: int(name) // 25 for name in names}
+    for _ in range(200):
+        values = np.repeat(rng.normal(1, 0.1, 10), 25)
+        found = grouped_interval(values, clusters=names, groups=groups)
+        assert found.low is not None and found.high is not None and found.n == 250
+        covered += found.low <= 1 <= found.high
+    assert 0.85 <= covered / 200 <= 0.97  # percentiles of ten: a little narrow
+
+
+def test_groups_of_one_sample_are_samples() -> None:
+    values, names = [1.0, 4.0, None, 2.0, 9.0, 3.0], ["a", "a", "b", "c", "d", "e"]
+    one_each = {name: i for i, name in enumerate("abcde")}
+    found = grouped_interval(values, clusters=names, groups=one_each)
+    plain = mean_interval(values, clusters=names)
+    assert (found.value, found.n) == (plain.value, plain.n) == (4.125, 4)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high))
+    alone = grouped_interval(values, clusters=names, groups=dict.fromkeys("abcde", 7))
+    assert (alone.value, alone.low, alone.high) == (4.125, None, None)
+    nothing = grouped_interval([None], clusters=["a"], groups={"a": 0})
+    assert (nothing.value, nothing.n) == (None, 0)
