@@ -37,6 +37,12 @@ def test_wrappers_and_prefixes(tmp_path, state, config, transformer, wrapper, pr
     assert same(load_transformer(tmp_path / "weights.pt", config), transformer)
 
 
+def test_of_several_wrappers_the_trained_weights_come_first(tmp_path, state, config, transformer):
+    other = {key: value + 1 for key, value in state.items()}
+    torch.save({"ema": other, "model": state}, tmp_path / "weights.pt")
+    assert same(load_transformer(tmp_path / "weights.pt", config), transformer)
+
+
 def test_published_trainer_file(tmp_path, state, config, transformer):
     # The published trainer stores its settings, and the distillation convolution, in the same file.
     state["alignment.weight"] = torch.zeros(768, 128, 2, 2)

@@ -129,6 +129,51 @@ def test_euclidean_quantizer_by_hand():
     assert quantizer.usage().tolist() == [0, 2, 2]
 
 
+def test_codebook_and_latents_are_pulled_each_by_its_own_term():
+    """The codes by the whole distance, the latents by a quarter of it (LlamaGen's `vq_model.py`)."""
+    quantizer = Quantizer(2, 2, l2_norm=False)
+    quantizer.embedding.weight.data = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    latents = torch.tensor([0.8, 0.1]).view(1, 2, 1, 1).requires_grad_()
+    quantizer(latents).loss.backward()
+    # Of the mean over two numbers: the distance to the code, (0.2, -0.1), once and a quarter.
+    pull = torch.tensor([0.2, -0.1])
+    torch.testing.assert_close(quantizer.embedding.weight.grad[1], pull)
+    torch.testing.assert_close(latents.grad.flatten(), -0.25 * pull)
+
+
+def test_every_partial_sum_of_a_pyramid_pulls_the_same_way(small):
+    latents = torch.randn(1, 4, 6, 6, generator=torch.Generator().manual_seed(4)).requires_grad_()
+    small.zero_grad()
+    small.multiscale(latents, small.quantize).loss.backward()
+    sums = small.multiscale.partial_sums(
+        small.multiscale.encode(latents, small.quantize), small.quantize
+    )
+    count = latents.numel() * len(sums)
+    away = sum(latents.detach() - s.detach() for s in sums)
+    torch.testing.assert_close(latents.grad, 0.25 * 2 * away / count)
+    got = small.quantize.embedding.weight.grad.clone()
+    small.zero_grad()
+    sum((s - latents.detach()).square().mean() for s in sums).div(len(sums)).backward()
+    torch.testing.assert_close(got, small.quantize.embedding.weight.grad)
+    small.zero_grad()
+
+
+@torch.no_grad()
+def test_a_scale_adds_half_of_itself_and_half_of_its_convolution(small):
+    """In VAR's `quant.py`: bicubic to the finest grid, `quant_resi` 0.5."""
+    codes = torch.tensor([[3, 1, 4, 1]])
+    grown = torch.nn.functional.interpolate(
+        small.quantize.lookup(codes, 2), size=(6, 6), mode="bicubic"
+    )
+    phi = small.multiscale.phis[nearest_phi(1, 5)]
+    added = small.multiscale.contribution(codes, 1, small.quantize)
+    torch.testing.assert_close(added, 0.5 * grown + 0.5 * phi(grown))
+    finest = torch.arange(36).view(1, 36) % 32
+    rows = small.quantize.lookup(finest, 6)
+    added = small.multiscale.contribution(finest, 4, small.quantize)
+    torch.testing.assert_close(added, 0.5 * rows + 0.5 * small.multiscale.phis[3](rows))
+
+
 def test_unit_quantizer_ignores_length():
     quantizer = Quantizer(2, 2, l2_norm=True)
     quantizer.embedding.weight.data = torch.tensor([[0.0, 5.0], [1.0, 0.2]])
