@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import pyarrow.parquet
 import pytest
+import torch
 from PIL import Image
 
 from data_prep.paired import PairedExamples, split_path
@@ -292,6 +293,23 @@ def test_depth_and_labels_by_released_networks(folder, tmp_path, monkeypatch):
     (again,) = annotators[Task.DEPTH]([decoded(picture_bytes(2, kind="PNG"))])
     stored = read(tmp_path / "out", Task.DEPTH)[1].truth["control_depth"]
     assert np.abs(again.astype(int) - stored).max() <= 1  # alone, not in a batch
+
+
+def test_depth_runs_from_its_minimum_to_its_maximum_and_classes_from_one(tmp_path, monkeypatch):
+    """Near, which the network calls large, is bright; class 0 of the network is label 1 of ADE20K."""
+    from data_prep.photos.annotators import LabelAnnotator, _stretched
+
+    depth = np.array([[1, 3], [2, 5]], np.float32)
+    assert _stretched(depth).tolist() == [[0, 127], [63, 255]]
+    assert _stretched(np.ones((2, 2), np.float32)) is None
+    monkeypatch.setenv("EDITAR_BENCH_WEIGHTS", str(tmp_path))
+    save_segmenter(tmp_path / LABELS, classes=150)
+    annotator = LabelAnnotator("cpu")
+    found = torch.arange(150).repeat(2, 1)
+    kind = type(annotator._processor)
+    monkeypatch.setattr(kind, "post_process_semantic_segmentation", lambda *_, **__: [found])
+    (labels,) = annotator([decoded(picture_bytes(2, kind="PNG"))])
+    assert np.array_equal(labels, found.numpy() + 1) and labels.dtype == np.uint8
 
 
 def test_networks_that_are_not_there_or_not_ade20ks(tmp_path, monkeypatch):

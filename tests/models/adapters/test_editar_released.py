@@ -208,5 +208,8 @@ def test_fit_is_lanczos_on_the_short_side_and_a_centered_cut():
     scaled = Image.fromarray(picture).resize((32, 16), Image.Resampling.LANCZOS)
     assert np.array_equal(fit(picture, 16), np.asarray(scaled)[:, 8:24])
     assert fit(picture.transpose(1, 0, 2), 16).shape == (16, 16, 3)
+    # 79 pixels become 31.6, rounded.
+    scaled = Image.fromarray(picture[:, :79]).resize((32, 16), Image.Resampling.LANCZOS)
+    assert np.array_equal(fit(picture[:, :79], 16), np.asarray(scaled)[:, 8:24])
     same = noise(1)
     assert fit(same, 16) is same

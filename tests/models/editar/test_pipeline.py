@@ -97,6 +97,16 @@ def test_features_of_padding_are_kept(text):
     torch.testing.assert_close(both[1:], features)
 
 
+@torch.no_grad()
+def test_padding_is_hidden_from_the_encoder(text):
+    """The features of a text are those of the text alone."""
+    string = "red"
+    ids = text.tokenizer(string, return_tensors="pt").input_ids
+    alone = text.encoder(input_ids=ids).last_hidden_state
+    assert ids.shape[1] < 10
+    torch.testing.assert_close(text.encode([string])[:, : ids.shape[1]], alone)
+
+
 def test_damaged_text_folder(root, tmp_path):
     with pytest.raises(UserError, match=r"config\.json"):
         load_text_encoder(tmp_path)
@@ -155,6 +165,20 @@ def test_editing_pictures(editar):
     assert not np.array_equal(first[0], other[0])
     with pytest.raises(UserError, match="16x16"):
         editar.edit([np.zeros((8, 8, 3), np.uint8)], ["x"], [0])
+
+
+def test_the_codec_handles_a_few_pictures_at_once(editar, monkeypatch):
+    """Its feature maps would take more memory than the transformer's cache; pictures are the same."""
+    pictures = list(np.random.default_rng(1).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8))
+    prompts = ["make the red cube bigger"] * 5
+    whole = editar.edit(pictures, prompts, range(5))
+    encode, decode, seen = editar.codec.encode, editar.codec.decode, []
+    monkeypatch.setattr(editar.codec, "encode", lambda x: seen.append(len(x)) or encode(x))
+    monkeypatch.setattr(editar.codec, "decode", lambda x: seen.append(len(x)) or decode(x))
+    monkeypatch.setattr("models.editar.pipeline.CODEC_PIXELS", 2 * 16**2 + 1)
+    parts = editar.edit(pictures, prompts, range(5))
+    assert seen == [2, 2, 1] * 2
+    assert np.abs(np.stack(parts).astype(int) - np.stack(whole)).max() <= 1
 
 
 def test_one_folder_may_hold_everything(root, tmp_path, editar):

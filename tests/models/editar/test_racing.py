@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.stats import chisquare, kstest
 
+from models.editar import racing
 from models.editar.choosing import SamplerSettings, choose, keep_top_k, uniforms_for
 from models.editar.racing import head_starts, keys_of, race
 
@@ -97,3 +98,11 @@ def test_keys_belong_to_their_numbers():
     assert keys.dtype == torch.int32 and keys.min() < -(2**30) and keys.max() > 2**30
     assert torch.equal(keys[0], keys[2]) and len(keys[:2].unique()) == 100
     assert torch.equal(head_starts(keys, 5)[1, 3], head_starts(keys[1, 3], 5))
+
+
+def test_the_latest_arrival_is_still_one(monkeypatch):
+    """The largest bits round to a part of 1, whose time would be endless: a code that even alone never won."""
+    monkeypatch.setattr(racing, "_mixed", lambda bits: bits)
+    latest = torch.tensor([2**31 - 1, 0], dtype=torch.int32)
+    ahead = racing._head_starts(latest, torch.zeros(1, 1, dtype=torch.int32))
+    assert ahead.isfinite().all() and ahead[0, 0] < -2.8 and ahead[0, 1] > 20

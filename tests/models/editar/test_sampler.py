@@ -326,6 +326,40 @@ def test_top_p_keeps_the_code_that_crosses():
     assert keep_top_p(logits, 1.0) is logits
 
 
+def test_a_code_behind_exactly_probability_p_stays_as_published():
+    logits = torch.tensor([[0.0, 0.0, -torch.inf, 0.0, 0.0]])  # a quarter each, without rounding
+    assert keep_top_p(logits, 0.5).isfinite().sum() == 3
+    assert keep_top_p(logits, 0.49).isfinite().sum() == 2
+
+
+def test_the_best_k_are_taken_before_probability_p():
+    """Of 0.4, 0.3, 0.2 and 0.1 the best two have 0.57 and 0.43 among themselves."""
+    logits = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
+    settings = SamplerSettings(top_k=2, top_p=0.5)
+    assert choose(logits, settings, torch.tensor([[0.99]], dtype=torch.float64)).item() == 0
+    assert race(logits, torch.tensor([[0.0, 9.0, 9.0, 9.0]]), settings).item() == 0
+
+
+def test_small_temperatures_are_taken_as_they_are():
+    """A hundredth is what adapters allow; the published floor is a hundred-thousandth."""
+    logits = torch.tensor([[0.0, 0.1]])
+    settings = SamplerSettings(temperature=0.02)  # probabilities 0.007 and 0.993
+    assert choose(logits, settings, torch.tensor([[0.1]], dtype=torch.float64)).item() == 1
+    assert race(logits, torch.tensor([[3.0, 0.0]]), settings).item() == 1
+    assert race(logits, torch.tensor([[6.0, 0.0]]), settings).item() == 0
+    coldest = SamplerSettings(temperature=0.0)
+    assert race(logits, torch.tensor([[9.0, 0.0]]), coldest).item() == 1
+
+
+def test_draw_finds_each_of_many_codes():
+    """Sums in float32 would be off by more than a tenth of a code."""
+    count = 10_000
+    codes = torch.arange(0, count, 7)
+    uniforms = (codes[:, None].double() + 0.01) / count
+    probabilities = torch.full((len(codes), count), 1 / count)
+    assert torch.equal(draw(probabilities, uniforms), codes)
+
+
 def test_draw_inverts_the_cumulative_distribution():
     probabilities = torch.tensor([[0.25, 0.0, 0.5, 0.25, 0.0]]).repeat(5, 1)
     uniforms = torch.tensor([[0.0], [0.2499], [0.25], [0.75], [1 - 2.0**-24]], dtype=torch.float64)
@@ -356,3 +390,10 @@ def test_uniforms_belong_to_their_seed():
     assert torch.equal(uniforms[0], uniforms[2]) and not torch.equal(uniforms[0], uniforms[1])
     assert torch.equal(uniforms_for([2**40], 4)[0], uniforms[1, :4])
     assert (uniforms >= 0).all() and (uniforms < 1).all()
+
+
+def test_rounding_makes_no_uniform_number_of_one(monkeypatch):
+    """It would stand for no code at all."""
+    most = 1 - 2.0**-53
+    monkeypatch.setattr(torch, "rand", lambda n, **how: torch.full((n,), most, dtype=how["dtype"]))
+    assert uniforms_for([0], 2).tolist() == [[1 - 2.0**-24] * 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -93,10 +94,43 @@ def test_muse_trains_on_smoothed_labels_of_masked_codes(bank, root):
         text = recipe.stream.text.encode(batch.texts)
         logits = module.forward_train(text, batch.condition_BN, batch.target_BM, masked, keep, keep)
     target = batch.target_BM[masked]
+    assert LABEL_SMOOTHING == 0.1  # as published for MaskGIT
     smoothed = F.cross_entropy(logits, target, label_smoothing=LABEL_SMOOTHING)
     assert float(loss) == pytest.approx(float(smoothed), abs=1e-5)
     assert float(entropy) == pytest.approx(float(F.cross_entropy(logits, target)), abs=1e-5)
     assert abs(float(loss - entropy)) > 1e-3
+
+
+def test_conditions_are_dropped_each_by_its_own_draw(recipe, monkeypatch):
+    text, image = torch.tensor([True, False, False, True]), torch.tensor([True, True, False, False])
+    drop = "models.training.compact_recipe.joint_dropout"
+    monkeypatch.setattr(drop, lambda count, generator: (text, image))
+    module, seen = recipe.build(), []
+    forward = module.forward_train
+    monkeypatch.setattr(module, "forward_train", lambda *a: seen.append(a[-2:]) or forward(*a))
+    recipe.loss(module, Clock(), torch.Generator().manual_seed(0))
+    assert torch.equal(seen[0][0], text) and torch.equal(seen[0][1], image)
+
+
+@torch.no_grad()
+def test_every_scale_of_var_counts_alike_and_its_figure_is_the_plain_mean(bank, root):
+    recipe = VarRecipe(VarConfig(**SIZES, scales=SCALES, code_dim=4), bank, bank, root)
+    batch, keep = (
+        recipe.stream.batch(2, torch.Generator().manual_seed(1)),
+        torch.tensor([False] * 2),
+    )
+    module = recipe.build().eval()
+    sizes = [side**2 for side in SCALES]
+    # Logits of which the entropies are known: log 2, log 4 and log 8 in the codes of the three scales.
+    logits = torch.full((2, sum(sizes), 32), -torch.inf)
+    for k, places in enumerate(torch.arange(sum(sizes)).split(sizes)):
+        logits[:, places] = logits[:, places].index_fill(2, torch.arange(2 << k), 0.0)
+    target = torch.zeros_like(batch.target_BM)
+    module.forward_train = lambda *_: logits
+    loss, entropy = recipe.losses(module, replace(batch, target_BM=target), keep, keep, None)
+    assert float(loss) == pytest.approx(2 * log(2))
+    plain = sum((k + 1) * n for k, n in enumerate(sizes)) * log(2) / sum(sizes)
+    assert float(entropy) == pytest.approx(plain)
 
 
 def test_sheets(recipe):

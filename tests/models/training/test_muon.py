@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from models.training import muon
 from models.training.muon import MOMENTUM, Muon, hidden_matrices, orthogonal
 
 
@@ -46,6 +47,11 @@ def test_inputs_read_outs_and_embeddings_are_left_to_adamw():
     assert names == {
         "kernel.weight", "hidden.weight", "attention.in_proj_weight", "attention.out_proj.weight",
     }  # fmt: skip
+
+
+def test_the_published_numbers():
+    """Of the author's reference implementation."""
+    assert (muon.MOMENTUM, muon._ITERATIONS, muon._QUINTIC) == (0.95, 5, (3.4445, -4.7750, 2.0315))
 
 
 def test_the_first_step_by_hand():

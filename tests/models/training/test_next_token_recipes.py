@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -48,6 +49,43 @@ def test_a_step_repeats_and_reaches_every_part(recipe):
     assert np.isfinite([loss, *parts.values()]).all()
     still = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.any()]
     assert set(still) <= {"null_image_D"}  # no condition was dropped from these four
+
+
+def test_wrong_codes_are_read_and_the_true_ones_asked_for(recipe, monkeypatch):
+    """In training; in validation the true ones are read."""
+    name = type(recipe).__module__
+    monkeypatch.setattr(f"{name}.misread", lambda codes, size, generator: torch.zeros_like(codes))
+    module, read = recipe.build().train(), []
+    forward = module.forward_train
+    monkeypatch.setattr(module, "forward_train", lambda *a: read.append(a[2]) or forward(*a))
+    torch.nn.init.normal_(module.output.weight, std=0.1)
+    _, parts = recipe.loss(module, Clock(), torch.Generator().manual_seed(3))
+    assert not read[0].any()
+    target = recipe.stream.batch(4, torch.Generator().manual_seed(3)).target_BM
+    assert target.any()
+    with torch.no_grad():
+        recipe.validate(module.eval())
+    assert len(read) > 1 and all(codes.any() for codes in read[1:])
+
+
+def test_llamagen_loses_a_tenth_of_its_captions(bank, weights, monkeypatch):
+    """As published; its validation says what they are worth."""
+    recipe = LlamaGenRecipe(TransformerConfig(**SIZES), bank, bank, weights, batch_size=500)
+    module, dropped = recipe.build().train(), []
+    batch = recipe.stream.validation(Task.EDIT)
+    monkeypatch.setattr(recipe.stream, "batch", lambda *_: replace(batch, texts=[""] * 500))
+
+    def forward(text, mask, codes, drop):
+        dropped.append(drop)
+        return torch.zeros(*codes.shape, 32)
+
+    monkeypatch.setattr(module, "forward_train", forward)
+    for seed in range(20):
+        recipe.loss(module, Clock(), torch.Generator().manual_seed(seed))
+    assert float(torch.cat(dropped).float().mean()) == pytest.approx(0.1, abs=0.01)
+    dropped.clear()
+    assert list(recipe.validate(module)) == ["entropy_caption", "entropy_null"]
+    assert [bool(drop.any()) for drop in dropped] == [False, True] and dropped[1].all()
 
 
 def test_a_step_in_bf16_is_near_the_one_in_float32(recipe):

@@ -17,6 +17,7 @@ from models.editar.config import TransformerConfig
 from models.training import trainer as trainer_module
 from models.training.data import CONDITIONS, mixed_batch
 from models.training.kl_recipe import KLRecipe, load_autoencoder, round_trip
+from models.training.machine import OneDevice
 from models.training.recipe import Budget, Clock
 from models.training.trainer import Trainer
 from models.weights_manifest import codes_sha256, partners
@@ -303,6 +304,53 @@ def train(recipe, folder, **settings):
     settings = {"budget": Budget(minutes=10 / 60), **settings}
     Trainer(recipe, folder=folder / "run", weights=folder / "weights", **settings).run()
     return torch.load(folder / "weights" / "line.pt", weights_only=True)
+
+
+def test_the_rate_rises_linearly_and_falls_by_half_a_cosine_to_two_percent():
+    shares = (0.0, 0.0003, 0.015, 0.03, 0.03 + 0.97 / 3, 0.515, 1.0)
+    rates = [trainer_module.learning_rate_share(share) for share in shares]
+    assert rates == pytest.approx([0.01, 0.01, 0.5, 1.0, 0.755, 0.51, 0.02])
+
+
+def test_gradients_are_shortened_to_length_one(ticking, tmp_path):
+    """As published for EditAR (`train_edit.py`); what the optimizers see is the shortened one."""
+
+    class Watched(OneDevice):
+        def __init__(self):
+            super().__init__("cpu", False)
+            self.before, self.after = [], []
+
+        def clip(self, module, norm):
+            self.before.append(super().clip(module, norm))
+            gradients = torch.cat([p.grad.flatten() for p in module.parameters()])
+            self.after.append(float(gradients.norm()))
+            return self.before[-1]
+
+    machine = Watched()
+    train(_Line(), tmp_path, machine=machine)
+    assert min(machine.before) < 1 < 1.5 < max(machine.before)
+    shortened = [min(1.0, length) for length in machine.before]
+    assert machine.after == pytest.approx(shortened, rel=1e-4)
+
+
+def test_an_endless_gradient_is_not_learned_from_though_the_loss_is_a_number(ticking, tmp_path):
+    class Steep(_Line):
+        def loss(self, module, clock, generator):
+            return (0 * module.bias).square().sum().sqrt(), {}  # of which the slope at 0 is 0/0
+
+    with pytest.raises(UserError, match=r"step 1 of line has a loss of 0 and a gradient"):
+        train(Steep(), tmp_path)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_figures_on_the_way_are_means_of_the_last_steps(ticking, tmp_path):
+    recipe, expected = _Line(), None
+    train(recipe, tmp_path)
+    for loss in recipe.losses:
+        expected = loss if expected is None else 0.98 * expected + 0.02 * loss
+    run = json.loads((tmp_path / "weights" / "line.training.json").read_text())["runs"][0]
+    assert run["curve"][-1]["loss"] == pytest.approx(expected, abs=1e-4)
+    assert run["curve"][-1]["half"] == pytest.approx(expected / 2, abs=1e-4)
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(ticking, tmp_path):

@@ -8,6 +8,7 @@ import torch
 
 from data_prep.scenes.constants import IMAGE_SIZE
 from editar_bench.types import Task
+from models.training.bank import Bank
 from models.training.data import condition, rgb
 from models.training.token_stream import SHARES, TASKS, CodeCache, TokenStream, visible_edits
 from models.weights_manifest import partners
@@ -32,6 +33,9 @@ def test_batches_repeat(stream):
 
 
 def test_tasks_have_the_published_shares(bank, root, monkeypatch):
+    # Edits: PIPE's 25 % and SEED's 30 % (EditAR's `train.sh`).
+    published = {Task.EDIT: 0.55, Task.DEPTH: 0.15, Task.EDGE: 0.15, Task.SEGMENTATION: 0.15}
+    assert published == SHARES
     stream = TokenStream(bank, bank, root, SLOTS)
     asked = {task: 0 for task in TASKS}
     samples = stream._samples
@@ -44,6 +48,27 @@ def test_tasks_have_the_published_shares(bank, root, monkeypatch):
     stream.batch(20000, torch.Generator().manual_seed(0))
     for task, share in SHARES.items():
         assert asked[task] / 20000 == pytest.approx(share, abs=0.015)
+
+
+def test_edits_that_hardly_show_are_not_trained_on(bank, root):
+    """The rule of the test split: 40 pixels that differ by more than two levels in any color, either way."""
+    maps = {name: values.copy() for name, values in bank.maps.items()}
+    rgb_maps = maps["rgb"]
+    rgb_maps[:] = 100
+    changes = [(40, 3, 0), (39, 100, 1), (4000, 2, 2), (40, -3, 1)]
+    for edit, (count, levels, color) in enumerate(changes):
+        rgb_maps[2 * edit + 1].reshape(-1, 3)[:count, color] += np.int8(levels).astype(np.uint8)
+    few = Bank(maps, bank.texts)
+    assert visible_edits(few).tolist() == [0, 3]
+    stream = TokenStream(few, bank, root, SLOTS, shares={Task.EDIT: 1.0})
+    rows = stream.batch(40, torch.Generator().manual_seed(0)).rows
+    assert set(rows.tolist()) == {1, 7}
+
+
+def test_samples_say_which_of_them_are_edits(stream):
+    batch = stream.batch(60, torch.Generator().manual_seed(0))
+    edits = [not text.startswith("Given the ") for text in batch.texts]
+    assert batch.edit_B.tolist() == edits and 0 < sum(edits) < 60
 
 
 @pytest.mark.parametrize("task", Task)

@@ -16,11 +16,13 @@ from models.editar.checkpoint import load_transformer
 from models.editar.config import TransformerConfig
 from models.editar.transformer import Transformer
 from models.training.optimizers import make_optimizers
+from models.training.paper import published
 from models.training.paper.recipe import Choices, PaperRecipe, begin_with, constant
 from models.training.paper.samples import Sample
 from models.training.paper.sources import SOURCES
 from models.training.paper.stream import MicroBatch
 from models.training.recipe import Clock, Streaming
+from models.training.trainer import CLIP_NORM
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "editar"
 CONFIG = TransformerConfig(
@@ -94,6 +96,19 @@ def test_it_is_a_recipe_of_the_one_trainer():
     json.dumps(paper.settings)
 
 
+def test_the_published_settings():
+    assert (published.BATCH, published.STEPS, published.LEARNING_RATE) == (64, 40_000, 1e-4)
+    assert (published.LANES, published.WORKERS, published.SEED) == (
+        8,
+        4,
+        0,
+    )  # train.sh, train_edit.py
+    start = f"{published.START_HUB}/{published.START_FILE}"
+    assert start == "peizesun/llamagen_t2i/t2i_XL_stage2_512.pt"
+    assert published.TEACHER == "facebook/dinov2-base"
+    assert CLIP_NORM == 1.0
+
+
 def test_weight_decay_is_for_matrices_only():
     paper = recipe([])
     module = paper.build()
@@ -140,6 +155,18 @@ def test_what_is_dropped_does_not_depend_on_micro_batches():
         for all_B, of_parts in zip(whole, zip(*parts, strict=True), strict=True)
     )
     assert any(drop_B.any() for drop_B in whole)
+
+
+def test_what_is_dropped_follows_from_seed_lane_and_number():
+    samples = micro_batch(samples=200).samples
+
+    def dropped(lane=0, first=0, seed=0):
+        drops = recipe([], seed=seed)._dropped(MicroBatch(samples, lane, first, {}))
+        return torch.stack(drops).tolist()
+
+    same = dropped()
+    assert dropped() == same
+    assert same not in (dropped(lane=1), dropped(first=200), dropped(seed=1))
 
 
 def test_dropped_texts_and_pictures_have_the_published_shares(monkeypatch):

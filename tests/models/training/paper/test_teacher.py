@@ -27,6 +27,12 @@ def published(picture, edge=256, size=224):
     return steps.normalize(middle, crop.mean, crop.std).transpose(2, 0, 1)
 
 
+def test_the_published_processors_numbers():
+    assert Crop() == Crop(
+        edge=256, size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+    )  # ImageNet's
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_crop_is_the_published_processors(seed):
     picture = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
