@@ -6,6 +6,7 @@ import io
 import struct
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from datasets import Image as Feature
 from PIL import Image, PngImagePlugin
@@ -111,6 +112,31 @@ def test_coco_labels_are_the_panoptic_lists_enlarged_without_mixing(tmp_path):
     assert example.task == Task.SEGMENTATION and example.prompt == "a dog"
     assert np.array_equal(example.truth["label"], np.repeat(np.repeat(seg, 8, 0), 8, 1))
     assert np.array_equal(example.condition, decoded(picture_bytes(2, kind="PNG")))
+    assert example.target_caption == "a dog" and example.source_caption is None
+
+
+def test_larger_label_maps_shrink_without_mixing(tmp_path):
+    seg = np.random.default_rng(0).choice(np.array([0, 170, 255], np.uint8), (600, 700))
+    made = hub_copy.label_map(seg.tolist(), "x", 170, also=255)
+    # The value at the middle of each pixel of the small map, as PIL's nearest takes it.
+    rows = ((np.arange(512) + 0.5) * 600 / 512).astype(int)
+    columns = ((np.arange(512) + 0.5) * 700 / 512).astype(int)
+    assert np.array_equal(made, seg[rows][:, columns])
+
+
+def test_what_the_source_calls_a_photo_is_kept(tmp_path):
+    """By it an overlap with other sets is found."""
+    for module, row, name in (
+        (coco_stuff, coco_row(labels(1)), "validation"),
+        (ade20k, ade_row(labels(1)), "validation"),
+        (multigen, depth_row(1), "validation"),
+        (magicbrush, magicbrush_row(1), "dev"),
+    ):
+        folder = tmp_path / module.__name__
+        shard(folder / f"{name}-00000-of-00001.parquet", [row | {"img_id": "4711"}])
+        build = getattr(module, "build", multigen.build_depth)
+        rows = pyarrow.parquet.read_table(build(folder, folder / "out"))
+        assert rows["source_id"].to_pylist() == ["4711"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +200,7 @@ def test_ade_reads_pngs_with_long_color_profiles(tmp_path):
 # --- what pictures of any set may be like ---
 
 
-@pytest.mark.parametrize("orientation", [2, 3, 6, 8])
+@pytest.mark.parametrize("orientation", range(2, 9))
 @pytest.mark.parametrize("size", [512, (600, 400)])
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_turned_pictures_lie_as_datasets_reads_them(orientation, size, kind):
@@ -213,18 +239,19 @@ def test_more_than_eight_bits_are_refused_not_cut(size):
 # --- edits ---
 
 
+def magicbrush_row(turn):
+    return {
+        "img_id": "7",
+        "turn_index": turn,
+        "source_img": picture_bytes(turn, 40, "PNG"),
+        "mask_img": picture_bytes(5, 40, "PNG"),
+        "instruction": f"turn {turn}",
+        "target_img": picture_bytes(turn + 1, 40, "PNG"),
+    }
+
+
 def test_magicbrush_turns_are_samples_of_their_own(tmp_path):
-    rows = [
-        {
-            "img_id": "7",
-            "turn_index": turn,
-            "source_img": picture_bytes(turn, 40, "PNG"),
-            "mask_img": picture_bytes(5, 40, "PNG"),
-            "instruction": f"turn {turn}",
-            "target_img": picture_bytes(turn + 1, 40, "PNG"),
-        }
-        for turn in (1, 2)
-    ]
+    rows = [magicbrush_row(turn) for turn in (1, 2)]
     shard(tmp_path / "data/dev-00000-of-00001.parquet", rows)
     first, second = read(magicbrush.build(tmp_path, tmp_path / "out"))
     assert (first.id, second.id) == ("magicbrush-7-1", "magicbrush-7-2")
@@ -247,6 +274,7 @@ def test_emu_edit_is_joined_by_key_not_by_split(tmp_path):
     shard(tmp_path / "data/validation-00000-of-00001.parquet", [row | {"idx": 5}])
     (example,) = read(emu_edit.build(tmp_path, tmp_path / "out"))
     assert example.id == "emu-edit-4-ab12" and example.category == "global"
+    assert example.prompt == "make it night"
     assert (example.source_caption, example.target_caption) == ("a street", "a street at night")
     assert example.target is None
     output = row | {"split": "validation", "edited_image": None}  # the swapped name

@@ -48,6 +48,14 @@ def test_samples_are_read_as_published(tmp_path):
     assert inner.sum() == 40 and first.edit_mask[1, 488:508].all()
 
 
+def test_the_published_types_and_their_number():
+    """Of github.com/cure-lab/PnPInversion: the names of the folders, by `editing_type_id`."""
+    names = "random, change object, add object, delete object, change content, change pose, change color, "
+    names += "change material, change background, change style"
+    assert ", ".join(pie_bench.TYPES) == names
+    assert (pie_bench.COUNT, pie_bench.SIDE) == (700, 512)
+
+
 def test_any_tool_reads_the_file(tmp_path):
     pie_bench.build(archive(tmp_path / "original"), tmp_path / "data")
     rows = datasets.load_dataset(str(tmp_path / "data" / "edit"), cache_dir=str(tmp_path / "c"))

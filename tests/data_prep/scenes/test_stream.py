@@ -37,6 +37,11 @@ def test_evaluators_see_every_held_out_pair():
     scenes = [draw("evaluator", "scene", i).scene for i in range(500)]
     seen = {(item.color, item.shape) for scene in scenes for item in scene.objects}
     assert seen >= HELD_OUT
+    # As often as any other pair, 14 of 56, in every part of the stream.
+    for part in (scenes[:175], scenes[175:250]):
+        items = [(item.color, item.shape) for scene in part for item in scene.objects]
+        share = sum(item in HELD_OUT for item in items) / len(items)
+        assert share == pytest.approx(0.25, abs=0.07)
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])

@@ -166,6 +166,36 @@ def test_a_uniform_number_of_zero_does_no_harm(model, conditions):
     zeros = torch.zeros(3, PLAIN.steps * 2 * COUNT)
     made = model.sample(conditions.text, conditions.codes, PLAIN, zeros)
     assert made.max() < CODES
+    # Nor where its noise counts for nothing: an endless number times zero is none.
+    quiet = MuseSettings(steps=4, top_k=1, choice_temperature=0.0)
+    made = model.sample(conditions.text, conditions.codes, quiet, zeros)
+    assert torch.equal(made, sample(model, conditions, quiet))
+
+
+def test_the_published_steps_and_noise_which_falls_to_zero(model, conditions, monkeypatch):
+    """MaskGIT's: 12 steps, temperature 4.5 of the choice times the share of steps that are left."""
+    plain = MuseSettings()
+    assert (plain.steps, plain.choice_temperature, plain.temperature, plain.top_k) == (
+        12,
+        4.5,
+        1,
+        0,
+    )
+    # All places as sure as each other: what is left of confidence is noise.
+    torch.nn.init.zeros_(model.output.weight)
+    sureness = []
+    argsort = torch.Tensor.argsort
+    monkeypatch.setattr(
+        torch.Tensor, "argsort", lambda x, **how: sureness.append(x) or argsort(x, **how)
+    )
+    uniforms = torch.full((3, 4 * 2 * COUNT), 0.5)
+    model.sample(conditions.text, conditions.codes, MuseSettings(steps=4), uniforms)
+    gumbel = -log(log(2))
+    for step, found in enumerate(sureness, 1):
+        masked = found[found.isfinite()]
+        expected = log(1 / CODES) + 4.5 * (1 - step / 4) * gumbel
+        assert masked.tolist() == pytest.approx([expected] * len(masked), abs=1e-5)
+    assert len(sureness) == 3
 
 
 def test_learns_a_few_pictures_by_heart(conditions):

@@ -16,6 +16,7 @@ from models.compact.next_token import sample_codes
 from models.compact.parti import Parti, PartiConfig
 from models.editar.choosing import SamplerSettings, uniforms_for
 from models.editar.config import TransformerConfig
+from models.editar.rotary import rotary_table, rotate
 from models.training.settings import LLAMAGEN, PARTI
 from tests.models.compact.conftest import CODES, CONFIG, COUNT, SLOTS, WIDTH, enliven
 
@@ -222,6 +223,45 @@ def test_the_number_of_empty_slots_does_not_matter(data):
     own = long.forward_train(*at_the_end(text, mask), target, KEEP)
     cut = short.forward_train(text[:, :3], mask[:, :3], target, KEEP)
     assert torch.allclose(own, cut, atol=1e-5)
+
+
+@torch.no_grad()
+def test_llamagens_token_dropout_is_of_captions_and_codes_alike(data):
+    """As published, other than EditAR's: where all tokens are lost, nothing is known."""
+    config = TransformerConfig(**asdict(CONFIG) | {"token_dropout": 1.0})
+    torch.manual_seed(0)
+    model = LlamaGen(config).train()
+    torch.nn.init.normal_(model.output.weight)
+    text, _, target = data
+    logits = model.forward_train(*at_the_end(text, MASK), target, KEEP)
+    assert torch.equal(logits, logits[:1, :1].expand_as(logits))
+
+
+@torch.no_grad()
+def test_cross_attention_by_hand():
+    """Text by what it says, the picture also by where it lies, both with the scale of one head's width."""
+    torch.manual_seed(0)
+    config = PartiConfig(**asdict(CONFIG), encoder_layers=1)
+    cross = parti_module.CrossAttention(config)
+    torch.nn.init.normal_(cross.place_query_HK)
+    torch.nn.init.normal_(cross.place_key_HK)
+    for layer in (cross.wq, cross.wk, cross.wv):
+        torch.nn.init.normal_(layer.weight, std=0.4)
+    encoded, x = torch.randn(2, SLOTS + COUNT, 32), torch.randn(2, 3, 32)
+    table = rotary_table(config.side, 0, config.head_dim)
+    source, asking = table[:COUNT], table[COUNT : COUNT + 3]
+    made = cross(x, cross.read(encoded, source), asking)
+
+    def heads(y):
+        return y.unflatten(-1, (2, 16)).transpose(1, 2)
+
+    q, k, v = heads(cross.wq(x)), heads(cross.wk(encoded)), heads(cross.wv(encoded))
+    text = q @ k[:, :, :SLOTS].mT
+    placed = rotate(q + cross.place_query_HK[:, None], asking)
+    image = placed @ rotate(k[:, :, SLOTS:] + cross.place_key_HK[:, None], source).mT
+    weights = (torch.cat([text, image], -1) / 16**0.5).softmax(-1)
+    expected = cross.wo((weights @ v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()

@@ -122,6 +122,16 @@ def test_the_gate_weighs_codes_by_what_is_left_of_the_condition(codec):
     assert torch.allclose(logits[0, 0, :3], -2 * torch.log1p(squared / REACH), atol=1e-5)
 
 
+def test_what_shipped_weights_and_fresh_ones_rest_on():
+    assert REACH == 0.06  # the shipped gate was trained with it
+    model = fresh_var()
+    assert float(model.features.weight.detach().std()) == pytest.approx(
+        0.1 / CODE_DIM**0.5, rel=0.1
+    )
+    assert float(model.levels.weight.detach().std()) == pytest.approx(0.02, rel=0.25)
+    assert not model.gate.weight.any()
+
+
 def test_readings_stay_in_float32_under_autocast(codec, conditions):
     with torch.autocast("cpu", torch.bfloat16):
         rounded = teacher_readings(codec, pyramid(), conditions.codes)

@@ -164,6 +164,7 @@ def test_a_sample_without_captions_is_one_sentence(make, kind):
 
 @pytest.mark.parametrize("kind", ALL)
 def test_defaults_are_the_protocols(folder, kind):
+    assert editors.NEGATIVE == "ugly, blurry, black, low res, unrealistic"
     settings = kind(str(folder)).settings
     assert (settings["steps"], settings["guidance"]) == (50, 7.5)
     own = {

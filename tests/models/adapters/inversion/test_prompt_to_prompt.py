@@ -109,6 +109,24 @@ def test_where_a_word_is_seen_by_hand():
     assert torch.equal(mask, expected)
 
 
+@pytest.mark.parametrize(("weak", "is_seen"), [(0.29, False), (0.31, True)])
+def test_a_word_is_seen_from_three_tenths_of_the_highest_attention_on(weak, is_seen):
+    blend = LocalBlend(torch.tensor([[0.0], [1.0]]), start=0)
+    heat = torch.zeros(2, 1, 16, 1)
+    heat[1, 0, 0], heat[1, 0, 15] = 1.0, weak
+    blend.see(heat)
+    assert bool(blend.mask(8, 8)[0, 0, 7, 7]) is is_seen
+
+
+def test_published_emphasis_and_first_step_of_the_blend(pipeline, start):
+    captions = compare(pipeline.tokenizer, SOURCE, TARGET, ("cat", "dog"))
+    word = captions.words_2L[1] > 0
+    assert word.any()
+    assert torch.equal(captions.emphasis_L, torch.where(word, 2.0, 1.0))
+    control = PromptToPrompt(captions, 50, start, 0.4, 0.6)
+    assert control.blend is not None and control.blend.start == 10  # a fifth of 50 steps
+
+
 def test_outside_of_the_mask_the_source_stays():
     blend = LocalBlend(torch.ones(2, 1), start=2)
     heat = torch.zeros(2, 1, 16, 1)
