@@ -370,6 +370,17 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(ticking, tmp_path):
     assert [r["samples_over_all_runs"] for r in runs] == [40, 40]
     steps = [[point["step"] for point in r["runs"][0]["curve"]] for r in runs]
     assert steps[0] == steps[1]
+    assert runs[0]["runs"][0]["curve"] == runs[1]["runs"][0]["curve"]  # the running means too
+
+
+def test_a_killed_run_has_spent_its_operations(ticking, tmp_path):
+    first, second = _Line(killed_at=4), _Line()
+    with pytest.raises(KeyboardInterrupt):
+        train(first, tmp_path, budget=Budget(flops=20.0))
+    train(second, tmp_path, budget=Budget(flops=20.0))
+    assert len(first.losses + second.losses) == 7
+    run = json.loads((tmp_path / "weights" / "line.training.json").read_text())["runs"][0]
+    assert (run["steps"], run["flops"], run["seconds"]) == (7, 21.0, 7.0)
 
 
 def test_a_budget_of_operations_ends_when_they_are_spent(ticking, tmp_path):
