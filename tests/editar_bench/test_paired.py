@@ -60,6 +60,22 @@ def test_a_p_value_is_never_zero_and_no_difference_gives_one() -> None:
     assert sign_flip(np.zeros(3)) == 1.0
 
 
+def test_sums_that_differ_by_rounding_are_equal() -> None:
+    # Of 0.3, 0.1, -0.1 six of the eight sums are as far from zero as 0.3: ±0.3 twice each, ±0.5.
+    assert sign_flip(np.array([0.3, 0.1, -0.1])) == 0.75
+    # The same six of eight for 0.2, -0.2 and 1, where each value is a sum of its own.
+    a, b = np.array([[0.1], [0.2], [0.3], [1.0]]), np.array([[0.3], [0.2], [0.1], [0.0]])
+    result = paired_sets(a, b, lambda x: float(sum(x[:, 0])), clusters=list("abcd"), exchanges=2000)
+    assert result.p == pytest.approx(0.75, abs=0.04)
+    equal = paired_means(np.array([0.3, 1.1]), np.array([0.2, 1.0]))
+    assert equal.effect is None  # differences of 0.1, but for their last digits
+
+
+def test_a_tie_is_nobodys() -> None:
+    result = paired_means(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 1.0, 1.0, 5.0]))
+    assert (result.higher, result.equal, result.lower) == (2, 1, 1)
+
+
 def test_without_an_effect_small_p_values_are_as_rare_as_they_say() -> None:
     rng = np.random.default_rng(3)
     p = np.array([sign_flip(rng.normal(size=9)) for _ in range(2000)])
@@ -97,6 +113,22 @@ def test_a_samples_repeats_are_exchanged_together() -> None:
     assert result.p == pytest.approx(0.5, abs=0.05)
 
 
+def test_p_values_of_sets_are_never_zero() -> None:
+    names = [f"s{i}" for i in range(30)]
+    a, b = np.ones((30, 1)), np.zeros((30, 1))
+    result = paired_sets(a, b, lambda x: float(x.mean()), clusters=names, exchanges=99)
+    assert result.p == 0.01
+
+
+def test_an_exchange_without_a_value_does_not_count_against_chance() -> None:
+    def of_one_model(rows: np.ndarray) -> float | None:
+        return float(rows.mean()) if len(np.unique(rows)) == 1 else None
+
+    names = [f"s{i}" for i in range(8)]
+    a, b = np.ones((8, 1)), np.zeros((8, 1))
+    assert paired_sets(a, b, of_one_model, clusters=names, exchanges=99).p == 1.0
+
+
 def test_influences_of_a_mean_are_tested_like_the_mean() -> None:
     rng = np.random.default_rng(6)
     a, b = rng.normal(0.4, 1, 40), rng.normal(size=40)
@@ -115,6 +147,13 @@ def test_an_undefined_set_has_no_test() -> None:
         np.ones((3, 1)), np.zeros((3, 1)), lambda x: None, clusters=["a", "b", "c"]
     )
     assert result.p is None and result.difference.value is None
+    alone = paired_sets(
+        np.ones((2, 1)), np.zeros((2, 1)), lambda x: float(x.mean()), clusters=["a", "a"]
+    )
+    assert alone.p is None and alone.difference.value == 1.0 and alone.difference.n == 1
+    two = np.array([0.5, 0.5])
+    assert paired_influences(1.0, 0.0, two, two, clusters=["a", "b"]).p == 0.5
+    assert paired_influences(1.0, 0.0, two, two, clusters=["a", "a"]).p is None
     assert paired_means(np.empty(0), np.empty(0)).difference.n == 0
     one = paired_means(np.array([1.0]), np.array([0.0]))
     assert one.p is None and one.difference.value == 1.0 and one.difference.low is None
@@ -125,5 +164,5 @@ def test_holm_by_hand() -> None:
     assert holm([0.04, 0.01, None, 0.03, 0.02]) == pytest.approx(
         [0.06, 0.04, None, 0.06, 0.06], nan_ok=True
     )
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([0.6, 0.9]) == [1.0, 1.0]
     assert holm([]) == [] and holm([None]) == [None]

@@ -16,6 +16,7 @@ from editar_bench.statistics import (
     grouped_interval,
     influence_interval,
     mean_interval,
+    mean_of_known,
     set_interval,
 )
 
@@ -137,10 +138,31 @@ def test_influences_of_a_mean_give_its_interval() -> None:
     assert (one.value, one.low, one.n) == (4.0, None, 1)
 
 
+def test_a_constant_in_the_influences_moves_nothing() -> None:
+    values = np.random.default_rng(10).normal(size=30)
+    plain, moved = (influence_interval(7.0, values - values.mean() + c) for c in (0.0, 5.0))
+    assert (moved.low, moved.high) == (pytest.approx(plain.low), pytest.approx(plain.high))
+    assert plain.low < 7 < plain.high
+
+
+def test_set_interval_where_some_resamples_are_undefined() -> None:
+    rows = np.arange(3.0)[:, None]
+
+    def defined_from(distinct: int) -> float | None:
+        return set_interval(
+            rows, lambda r: float(r.mean()) if len(np.unique(r)) >= distinct else None
+        ).low
+
+    assert defined_from(2) is not None  # 24 of 27 resamples have a value
+    assert defined_from(3) is None  # 6 of 27
+
+
 def test_set_interval_without_resamples_or_value() -> None:
     rows = np.ones((3, 1))
     alone = set_interval(rows, lambda r: 2.0, resamples=0)
     assert (alone.value, alone.low, alone.n) == (2.0, None, 3)
+    one = set_interval(rows, lambda r: 2.0, clusters=["a"] * 3)
+    assert (one.value, one.low, one.n) == (2.0, None, 1)
     for undefined in (lambda r: None, lambda r: math.nan):
         assert set_interval(rows, undefined).value is None
     assert set_interval(np.empty((0, 1)), lambda r: 1 / 0).n == 0
@@ -162,12 +184,32 @@ def test_cluster_names_must_match() -> None:
         ((0.1, 0.2, None), None),
         ((0.1, 0.2, 0.2), None),
         ((0.1, 0.2, 0.2 + 1e-12), None),
+        ((5.0, 1e6, 1e6 + 1e-4), None),  # beside values of that size this is rounding
+        ((5.0, 0.0, 1e-12), None),
         ((math.nan, 0.2, 0.7), None),
     ],
 )
 def test_gap_closed(values: tuple[float | None, ...], expected: float | None) -> None:
     found = gap_closed(*values)
     assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_gap_at_the_floor_has_no_sign() -> None:
+    assert math.copysign(1, gap_closed(0.2, 0.2, 0.1) or 0.0) == 1
+
+
+def test_the_mean_of_known_values() -> None:
+    assert mean_of_known([1.0, None, 3.0]) == 2.0
+    assert mean_of_known([None, None]) is None and mean_of_known([]) is None
+
+
+def test_between_fixed_ends_a_gap_has_the_interval_of_the_mean() -> None:
+    values = np.random.default_rng(11).normal(size=40)
+    ours, direct = gap_interval(values, np.zeros(40), np.ones(40)), mean_interval(values)
+    assert (ours.value, ours.n) == (pytest.approx(direct.value), 40)
+    assert (ours.low, ours.high) == (pytest.approx(direct.low), pytest.approx(direct.high))
+    one = gap_interval([0.5], [0.0], [1.0])
+    assert (one.value, one.low, one.high, one.n) == (0.5, None, None, 1)
 
 
 def test_gap_interval_is_paired() -> None:
