@@ -42,6 +42,14 @@ def test_exactly_one_row_largest_n_then_newest(tmp_path: Path) -> None:
     assert [(row["slice"], row["value"]) for row in slices] == [("seen", 5.0)]
 
 
+def test_what_differs_in_any_part_of_its_place_is_another_row(tmp_path: Path) -> None:
+    others = [replace(NUMBER, **{name: "other"}) for name in VIEW[:6]]
+    with Store.open(tmp_path) as store:
+        store.write_aggregates([NUMBER, *others, replace(NUMBER, slice="seen")])
+        assert len(store.query("SELECT * FROM leaderboard")) == 7
+        assert len(store.query("SELECT * FROM leaderboard_slices")) == 1
+
+
 @pytest.mark.parametrize(
     ("better", "worse"),
     [

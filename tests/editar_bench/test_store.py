@@ -158,6 +158,30 @@ def test_the_later_row_wins_within_and_between_parts(tmp_path: Path) -> None:
         assert [tuple(row.values()) for row in found] == [("o", 4.0), ("other", 5.0)]
 
 
+KEYS = {
+    "run": "run_id",
+    "sample": "task dataset dataset_fingerprint sample_id",
+    "output": "output_id",
+    "score": "output_id metric protocol version",
+    "observation": "output_id metric protocol version",
+    "judge_reply": "output_id prompt_hash judge repeat",
+    "aggregate": "run_id suite task dataset model metric protocol slice",
+    "metric": "metric protocol",
+    "vote": "vote_id",
+}
+
+
+def test_rows_that_differ_in_any_part_of_their_key_are_all_kept(tmp_path: Path) -> None:
+    numbers = {"version", "repeat"}
+    for table, names in KEYS.items():
+        row: dict[str, Any] = {name: 1 if name in numbers else "a" for name in names.split()}
+        others = [row | {name: 2 if name in numbers else "b"} for name in row]
+        write_part(tmp_path, table, [row, *others, row])
+    with Store.open(tmp_path) as store:
+        counts = {t: len(store.query(f"SELECT * FROM {t}")) for t in KEYS}
+    assert counts == {table: len(names.split()) + 1 for table, names in KEYS.items()}
+
+
 def test_wrong_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no column valu"):
         write_part(tmp_path, "score", [score_row(1.0) | {"valu": 1}])

@@ -66,6 +66,18 @@ def test_controlnet_plus_plus_truncates_the_estimate_and_stretches_the_label():
     assert metric.reduce(np.stack(rows[:3])) is None  # another protocol than four pictures
 
 
+def test_the_estimate_is_divided_before_it_is_scaled():
+    # In float32 7.12 / 10.68 * 255 is just below 170, and 7.12 * 255 / 10.68 is not.
+    metric = d.DepthRmseMax(Released(dpt_large=FakeDepth(halves(7.12, 10.68))))
+    (row,) = metric.observe([sample(halves(0, 255))], [noise(0)])
+    assert row[1] == pytest.approx(np.sqrt(169**2 / 2))
+
+
+def test_labels_of_another_size_are_enlarged_without_mixing():
+    small = halves(0, 255, 4)
+    assert score(d.DepthRmseMax512, halves(1e-9, 1), small).value == pytest.approx(0, abs=1e-5)
+
+
 def test_an_undefined_picture_leaves_the_others_their_values():
     metric = d.DepthRmseMax(Released(dpt_large=FakeDepth(halves(10, 20))))
     flat = np.full_like(halves(0, 1), 7)
@@ -116,6 +128,14 @@ def test_a_flat_estimate_has_no_value(kind):
     assert result.value is None and result.reason
 
 
+def test_an_estimate_that_is_nowhere_positive_has_no_value():
+    result = score(d.DepthRmseMax512, halves(-1, 0), halves(0, 255))
+    assert result.value is None and "nowhere positive" in result.reason
+    metric = d.DepthRmseMax(Released(dpt_large=FakeDepth(halves(0, 0))))
+    (row,) = metric.observe([sample(halves(0, 255))], [noise(1)])
+    assert np.isnan(row[1])
+
+
 @pytest.mark.parametrize("kind", [d.DepthRmseMinmax, d.DepthRmseMax512, d.CleanDepthAligned])
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_an_estimate_that_is_not_finite_has_no_value(kind, broken):
@@ -138,6 +158,13 @@ def test_the_aligned_form_forgives_scale_and_shift_but_not_order():
     assert score(d.CleanDepthAligned, np.ones((384, 384)), label).value == pytest.approx(
         label.std(), rel=1e-6
     )
+
+
+def test_the_aligned_form_enlarges_estimates_by_bilinear_and_does_not_round():
+    estimate = noise(2, 8)[..., 0] / np.float32(7)
+    large = Image.fromarray(estimate).resize((512, 512), Image.Resampling.BILINEAR)
+    label = np.rint(np.asarray(large) * 7)
+    assert score(d.CleanDepthAligned, estimate, label).value < 0.3  # the label's own rounding
 
 
 def tiny_dpt():

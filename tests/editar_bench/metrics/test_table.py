@@ -2,6 +2,7 @@ import pytest
 
 from editar_bench.builtin import METRICS
 from editar_bench.registry import load_target
+from editar_bench.types import Task
 from tasks.depth import SceneDepth
 from tasks.edge import SceneEdge
 from tasks.edit import SceneEdit
@@ -53,3 +54,36 @@ def test_tasks_list_exactly_the_metrics_that_speak_about_them(task):
     infos = [load_target(target).INFO for target, _ in METRICS.values()]
     scenes = [info for info in infos if info.protocol.startswith("scenes.")]
     assert set(task.metrics) == {info.name for info in scenes if task.task in info.tasks}
+
+
+# Errors and distances; of everything else more is better.
+LOWER = {
+    *("squared_error_inside", "squared_error_outside", "perceptual_inside", "perceptual_outside"),
+    *("structure_distance", "perceptual_unedited", "mse_unedited", "depth_rmse"),
+    *("pie_structure", "pie_structure_unedit", "pie_structure_edit", "clean_structure"),
+    *("pie_mse", "pie_mse_unedit", "pie_mse_edit", "clean_mse_unedit"),
+    *("pie_lpips", "pie_lpips_unedit", "pie_lpips_edit"),
+    *("depth_rmse_minmax", "depth_rmse_max", "depth_rmse_max512", "clean_depth_aligned"),
+    *("kernel_distance", "fid", "fid_mean4", "kid", "mb_l1", "mb_l2", "emu_l1"),
+}
+
+
+def test_the_direction_of_every_metric():
+    infos = [load_target(target).INFO for target, _ in METRICS.values()]
+    assert {info.name for info in infos if info.direction == "lower"} == LOWER
+    assert {info.direction for info in infos} == {"lower", "higher"}
+
+
+# Against the truth, where the edit happens: copying the source fails there.
+FROM_COPY_SOURCE = {
+    *("edit_success_changed", "squared_error_inside", "psnr_inside", "perceptual_inside"),
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_floor_of_every_gap(name):
+    """Shuffled truth for what follows a condition; none for preservation, distances of sets, and captions."""
+    info = load_target(METRICS[name][0]).INFO
+    follows = len(info.tasks) == 1 and Task.EDIT not in info.tasks
+    floor = "copy-source" if name in FROM_COPY_SOURCE else "shuffled" if follows else "none"
+    assert info.gap == floor
