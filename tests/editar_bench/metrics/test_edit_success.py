@@ -33,6 +33,22 @@ def test_half_of_the_mask_must_carry_the_truth(metric, wrong, right_columns, exp
 
 
 @pytest.mark.parametrize("metric", [EditSuccess, EditSuccessChanged])
+def test_one_pixel_less_than_half_is_not_half(metric):
+    one, fake = _edit(), _reading(8)
+    fake.reading["color"][0, 0] = 0
+    assert _value(metric, fake, one, one.target) == 0.0
+
+
+def test_half_of_the_changed_pixels_must_be_nearer_to_the_truth():
+    one = _edit()
+    image = one.target.copy()
+    image[:, 8:16] = 149  # 49 from the source's 100, 51 from the truth's 200
+    assert _value(EditSuccessChanged, _reading(N), one, image) == 1.0
+    image[0, 0] = 150  # as far from the one as from the other
+    assert _value(EditSuccessChanged, _reading(N), one, image) == 0.0
+
+
+@pytest.mark.parametrize("metric", [EditSuccess, EditSuccessChanged])
 @pytest.mark.parametrize(
     ("pixels", "difference", "expected"),
     [(25, 255 - 100, 1.0), (26, 255 - 100, 0.0), (512, 24, 1.0), (512, 25, 0.0)],
@@ -57,6 +73,25 @@ def test_only_visibly_changed_pixels_count():
     one = _edit(target=after)
     assert _value(EditSuccess, _reading(2), one, after) == 0.0
     assert _value(EditSuccessChanged, _reading(2), one, after) == 1.0
+
+
+def test_one_channel_is_a_visible_change():
+    red = np.where(left_half()[..., None], np.array([200, 100, 100], np.uint8), gray(100))
+    one = _edit(target=red)
+    assert _value(EditSuccessChanged, _reading(N), one, one.target) == 1.0
+
+
+def test_nearer_is_by_squared_differences():
+    after, image = gray(100), gray(100)
+    after[:, :16], image[:, :16] = (210, 130, 130), (180, 100, 100)
+    one = _edit(target=after)  # 3 × 30² to the truth, 80² to the source; 90 and 80 by sums
+    assert _value(EditSuccessChanged, _reading(N), one, image) == 1.0
+
+
+def test_a_mask_of_everything_leaves_nothing_to_preserve():
+    one = _edit(edit_mask=np.ones((N, N), bool))
+    assert _value(EditSuccess, _reading(N), one, one.target) is None
+    assert _value(EditSuccessChanged, _reading(N), one, one.target) == 1.0
 
 
 def test_edits_of_everything():

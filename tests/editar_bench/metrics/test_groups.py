@@ -6,7 +6,7 @@ import pytest
 from editar_bench.metrics import canny_published as canny
 from editar_bench.metrics import depth_published as depth
 from editar_bench.metrics import inception_distance as inception
-from editar_bench.metrics._groups import by_prompt, first_pictures, whole_prompts
+from editar_bench.metrics._groups import by_prompt, first_pictures, tag, whole_prompts
 
 
 def rows(*tags: float) -> np.ndarray:
@@ -30,6 +30,17 @@ def test_whole_prompts_have_four_pictures_and_no_more():
     assert found.tolist() == [c == "x" for c in "x.x.x.x.xxxx"]
     groups = by_prompt(rows(1, 2, 1, 2, 1, 2, 1, 1, 3, 3, 3, 3)[found])
     assert groups is not None and groups.shape == (2, 4, 1)
+
+
+def test_prompts_of_another_number_of_pictures_are_no_groups_of_four():
+    assert by_prompt(rows(1, 1, 1, 1, 2, 2, 3, 3)) is None
+    assert by_prompt(np.empty((0, 2))) is None
+
+
+def test_tags_tell_all_samples_apart_and_are_what_they_were():
+    """Stored observations hold them. The first 12 digits of `printf a | sha256sum`."""
+    assert tag("a") == 0xCA978112CA1B
+    assert len({tag(f"{i:05d}") for i in range(5000)}) == 5000
 
 
 def test_a_prompt_with_an_undefined_picture_is_left_out():

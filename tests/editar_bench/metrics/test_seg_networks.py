@@ -105,3 +105,12 @@ def test_a_segmenter_is_asked_once_for_two_protocols():
     for kind in (SegCoco, SegCocoPresent):
         kind(networks).observe([sample], [painted([[0, 1], [2, 3]])])
     assert len(network.sides) == 1
+
+
+def test_what_a_segmenter_says_of_one_size_is_not_taken_for_another():
+    network = Reads()
+    networks = Released(mask2former_ade=network)
+    sample = example(Task.SEGMENTATION, truth={"label": np.zeros((2, 2), int)})
+    for kind in (SegAde, SegAdeShifted):
+        kind(networks).observe([sample], [painted([[0, 1], [2, 3]])])
+    assert network.sides == [512, 640]

@@ -70,5 +70,10 @@ def test_agrees_with_torchmetrics_confusion_matrix(convention):
     assert miou(pairs, convention) == pytest.approx(100 * float(iou.nanmean()), rel=1e-9)
 
 
+def test_labels_beyond_the_171_classes_do_not_count():
+    assert miou([([[0, 170, 171]], [[0, 170, 3]])], COCO) == 100
+    assert miou([([[1, 150, 151]], [[0, 149, 3]])], ADE) == 100
+
+
 def test_without_any_labeled_pixel_there_is_no_value():
     assert miou([([[255]], [[3]])], COCO) is None
