@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from cleanfid.fid import kernel_distance
 
+from editar_bench.evaluators.weights import load_reference
 from editar_bench.metrics._kernel import SEED, kernel_influences
 from editar_bench.metrics.distribution import SUBSET_SIZE, SUBSETS, KernelDistance
 from editar_bench.statistics import influence_interval
@@ -23,6 +24,12 @@ def test_it_is_clean_fids_on_standardized_features():
         (samples - mean) / deviation, (REFERENCE - mean) / deviation, SUBSETS, SUBSET_SIZE
     )
     assert _metric().reduce(samples) == pytest.approx(expected)
+
+
+def test_the_protocol_says_what_is_drawn():
+    protocol = KernelDistance.INFO.protocol
+    assert f".ref{len(load_reference())}.m{SUBSET_SIZE}x{SUBSETS}." in protocol
+    assert SEED == 0
 
 
 def test_the_global_generator_is_left_alone():

@@ -191,6 +191,24 @@ def test_one_picture_has_no_distance(networks):
     rows = observed(i.Fid(networks), pictures(0, 1), pictures(1, 1))
     assert i.Fid(networks).reduce(rows) is None
     assert i.Kid(networks).reduce(rows) is None
+    # One prompt of four pictures is one picture in each of the four groups.
+    assert i.FidMean4(networks).reduce(np.concatenate([rows] * 4)) is None
+
+
+def test_kid_hands_the_true_pictures_first_and_leaves_the_global_generator_alone(monkeypatch):
+    told = []
+
+    def spy(*sets):
+        told.extend([*sets, np.random.random()])
+        return 0.5
+
+    monkeypatch.setattr("cleanfid.fid.kernel_distance", spy)
+    before = np.random.get_state()[1].tolist()
+    rows = np.arange(15.0).reshape(3, 5)
+    assert i.Kid().reduce(rows) == 500
+    assert np.array_equal(told[0], rows[:, 3:]) and np.array_equal(told[1], rows[:, 1:3])
+    assert told[2] == np.random.RandomState(0).random()  # the draws of seed 0, for every model
+    assert np.random.get_state()[1].tolist() == before
 
 
 @pytest.mark.parametrize("kind", [i.Fid, i.Kid])
