@@ -1,5 +1,6 @@
 """Numbers of set-level metrics: which pictures they are of, and the gap over all of them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -128,6 +129,72 @@ def test_too_few_pictures_for_a_set_level_metric_are_undefined_and_not_counted()
     found = number(Few(), *(tables(seed, 1) for seed in range(3)))
     assert (found.status, found.value, found.n, found.n_undefined) == ("ok", None, 0, 12)
     assert "undefined on these 12 samples" in found.reason
+
+
+ERROR = MetricInfo(
+    name="error", protocol="test.error.v1", unit="", direction="lower", version=2,
+    tasks=frozenset({Task.EDGE}), description="a value a sample",
+)  # fmt: skip
+
+
+def summed_up(values, info=ERROR, references=None, **more):
+    """Whole and sliced numbers of a model with these values: sample to one a repeat."""
+    result = results("model", {s: list(v) for s, v in values.items()}, SimpleNamespace(info=info))
+    keys = [row["output_id"] for rows in result.outputs.values() for row in rows]
+    flat = [value for repeats in values.values() for value in repeats]
+    scores = {(k, info.name, info.protocol, 2): v for k, v in zip(keys, flat, strict=True)}
+    older = {(k, info.name, info.protocol, 1): 1e6 for k in keys}
+    found = aggregate_task(
+        TaskResults(
+            run_id="r", suite="scenes", task="edge", dataset="scenes", length=20,
+            samples=[Sample(id=s, slices=("seen", s[1:])) for s in IDS[:4]], infos=[info],
+            reducers={}, broken={}, unscored={}, slice_lengths={"seen": 15} | {str(i): 1 for i in range(12)},
+            results=[replace(result, scores=older | scores, **more)], references=references or {},
+        )
+    )  # fmt: skip
+    return {row.slice: row for row in found}
+
+
+def test_values_are_means_over_samples_and_undefined_ones_are_counted():
+    values = {"s0": [1.0, 3.0], "s1": [None, 5.0], "s2": [None, None]}  # nothing of s3 is there
+    rows = summed_up(values)
+    assert list(rows) == ["", "seen", "0", "1", "2", "3"]
+    assert (rows[""].value, rows[""].n, rows[""].n_undefined, rows[""].n_expected) == (3.5, 2, 1, 20)
+    assert (rows["seen"].value, rows["seen"].n_expected) == (3.5, 15)
+    assert [rows[k].value for k in "0123"] == [2.0, 5.0, None, None]
+    assert [rows[k].n_undefined for k in "0123"] == [0, 0, 1, 0]
+    assert not rows[""].higher_is_better and rows[""].status == "ok"
+    assert (rows[""].gap_closed, rows[""].gap_reason) == (None, "")  # a metric without a gap
+
+
+def test_only_where_nothing_was_scored_failures_make_a_failed_number():
+    nothing_defined = summed_up({"s0": [None], "s1": [None]}, failures="2 failed, first: why")[""]
+    assert (nothing_defined.status, nothing_defined.n_undefined) == ("ok", 2)
+    nothing = summed_up({}, failures="4 failed, first: why")[""]
+    assert (nothing.status, nothing.reason) == ("failed", "4 failed, first: why")
+
+
+def test_a_refused_model_is_one_row_and_none_a_slice():
+    rows = summed_up({}, refusal=("unsupported", "it draws no edges"))
+    assert list(rows) == [""]
+    assert (rows[""].status, rows[""].reason) == ("unsupported", "it draws no edges")
+
+
+def test_a_sample_without_a_value_is_no_zero_in_the_gap():
+    info = replace(ERROR, gap="shuffled")
+    ends = {"shuffled": [10.0, 10.0, 10.0], "codec": [0.0, 0.0, 0.0]}
+    references = {
+        label: replace(
+            results(label, {s: [0] for s in IDS[:3]}, SimpleNamespace(info=info)),
+            scores={
+                (f"{label}/{s}/0", info.name, info.protocol, 2): v
+                for s, v in zip(IDS[:3], values, strict=True)
+            },
+        )
+        for label, values in ends.items()
+    }
+    row = summed_up({"s0": [4.0], "s1": [None], "s2": [2.0]}, info, references)[""]
+    assert row.gap_closed == pytest.approx(0.7)  # of s0 and s2
 
 
 def test_no_whole_prompt_is_no_value():

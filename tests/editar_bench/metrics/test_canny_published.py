@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 
 import numpy as np
 import pytest
@@ -10,12 +11,15 @@ import torch
 from kornia.filters import canny
 from PIL import Image
 from torchmetrics.functional.classification import binary_f1_score
-from torchmetrics.functional.image import peak_signal_noise_ratio
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    peak_signal_noise_ratio,
+)
 from torchmetrics.functional.image.ssim import _ssim_update
 
 from editar_bench.metrics import canny_published as c
 from editar_bench.metrics._canny_opencv import canny_opencv
-from editar_bench.metrics._ssim import BETAS, MIN_SIZE
+from editar_bench.metrics._ssim import BETAS, MIN_SIZE, SIGMA, TAPS, ms_ssim
 from editar_bench.types import Task
 from tests.editar_bench.metrics.making import example, gray, judges, noise
 
@@ -100,6 +104,21 @@ def test_without_a_photograph_there_is_no_value():
         [example(Task.EDGE, target=None), sample()], [moved(), moved()]
     )
     assert without.value is None and without.reason and with_value.value
+
+
+def test_scales_and_the_smallest_picture_are_those_of_torchmetrics():
+    whole = inspect.signature(multiscale_structural_similarity_index_measure).parameters
+    assert whole["betas"].default == BETAS
+    assert (whole["kernel_size"].default, whole["sigma"].default) == (TAPS, SIGMA)
+    multiscale_structural_similarity_index_measure(*torch.rand(2, 1, 1, MIN_SIZE, MIN_SIZE))
+    with pytest.raises(ValueError, match="must be larger than 160"):
+        multiscale_structural_similarity_index_measure(*torch.rand(2, 1, 1, 500, MIN_SIZE - 1))
+
+
+def test_an_inverted_picture_has_no_similarity():
+    """Its contrast is negative, and negative parts count as 0."""
+    picture = torch.from_numpy(blobs(1).copy()).float()[None, None, ..., 0] / 255
+    assert float(ms_ssim(picture, 1 - picture)) == 0
 
 
 @pytest.mark.parametrize("side", [10, 128, SIZE - 1])

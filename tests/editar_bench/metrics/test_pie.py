@@ -120,6 +120,8 @@ def test_of_a_strip_the_last_square_counts_and_other_sizes_have_no_value():
     alone, of_strip, wrong = metric.score([sample] * 3, [near(), strip, noise(2, SIZE // 2)])
     assert of_strip.value == alone.value
     assert wrong.value is None and "48×48" in wrong.reason
+    (narrow,) = metric.score([sample], [near()[:, :48]])
+    assert narrow.value is None and "48×96" in narrow.reason
 
 
 def reference_structure(a, b, peak=255.0):

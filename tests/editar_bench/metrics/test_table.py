@@ -1,6 +1,6 @@
 import pytest
 
-from editar_bench.builtin import METRICS
+from editar_bench.builtin import METRICS, TASKS
 from editar_bench.registry import load_target
 from editar_bench.types import Task
 from tasks.depth import SceneDepth
@@ -87,3 +87,40 @@ def test_the_floor_of_every_gap(name):
     follows = len(info.tasks) == 1 and Task.EDIT not in info.tasks
     floor = "copy-source" if name in FROM_COPY_SOURCE else "shuffled" if follows else "none"
     assert info.gap == floor
+
+
+# How a protocol's id begins, and the network that it names.
+NETWORKS = {
+    "clip.L14": "clip-L14",
+    "clip.B16": "clip-B16",
+    "clip.B32": "clip-B32",
+    "emu.clip.B32": "clip-B32",
+    "dino.vitb8": "dino-vitb8",
+    "clean.dino.vitb8": "dino-vitb8",
+    "dino.vits16": "dino-vits16",
+    "emu.dino.vits16": "dino-vits16",
+    "pie.lpips.squeeze": "lpips-squeeze",
+    "depth.dptl": "dpt-large",
+    "clean.depth.dptl": "dpt-large",
+    "seg.ade.m2f": "mask2former-ade",
+    "seg.coco.dlv3": "deeplab-coco",
+    "fid.clean": "inception",
+    "kid.clean": "inception",
+    "hed.": "hed",
+    "lineart.": "lineart",
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_reads_the_network_that_its_protocol_names(name):
+    kind = load_target(METRICS[name][0])
+    named = [network for start, network in NETWORKS.items() if kind.INFO.protocol.startswith(start)]
+    assert list(getattr(kind, "ROLES", ())) == named
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_metric_of_a_task_speaks_about_it(name):
+    task = load_target(TASKS[name][0])
+    assert name == f"{task.task}/{task.dataset}"
+    for metric in task.metrics:
+        assert task.task in load_target(METRICS[metric][0]).INFO.tasks
