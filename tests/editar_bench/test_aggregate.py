@@ -159,7 +159,12 @@ def test_values_are_means_over_samples_and_undefined_ones_are_counted():
     values = {"s0": [1.0, 3.0], "s1": [None, 5.0], "s2": [None, None]}  # nothing of s3 is there
     rows = summed_up(values)
     assert list(rows) == ["", "seen", "0", "1", "2", "3"]
-    assert (rows[""].value, rows[""].n, rows[""].n_undefined, rows[""].n_expected) == (3.5, 2, 1, 20)
+    assert (rows[""].value, rows[""].n, rows[""].n_undefined, rows[""].n_expected) == (
+        3.5,
+        2,
+        1,
+        20,
+    )
     assert (rows["seen"].value, rows["seen"].n_expected) == (3.5, 15)
     assert [rows[k].value for k in "0123"] == [2.0, 5.0, None, None]
     assert [rows[k].n_undefined for k in "0123"] == [0, 0, 1, 0]

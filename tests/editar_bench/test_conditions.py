@@ -1,10 +1,14 @@
+import hashlib
+
 import kornia
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from data_prep.scenes.description import LABELS
 from editar_bench.conditions import (
+    ADE20K_PALETTE,
     SCENES_PALETTE,
     canny_kornia,
     canny_kornia_batch,
@@ -26,6 +30,21 @@ def test_canny_is_kornias_second_output_with_thresholds_01_and_02():
     assert set(np.unique(expected)) == {0, 255}
     for channel in range(3):
         assert np.array_equal(canny_kornia(SMOOTH[0])[..., channel], expected)
+
+
+def test_canny_has_the_very_thresholds():
+    """On faint soft blobs, whose slopes lie around them."""
+    faint = Image.fromarray(NOISE[0] // 3 + 60)
+    soft = np.asarray(faint.resize((160, 160), Image.Resampling.BICUBIC))
+    unit = torch.from_numpy(soft.copy()).permute(2, 0, 1)[None].double() / 255
+
+    def kornias(low, high):
+        return kornia.filters.canny(unit, low, high)[1][0, 0].numpy() > 0
+
+    found = canny_kornia(soft)[..., 0] > 0
+    assert np.array_equal(found, kornias(0.1, 0.2))
+    for other in ((0.105, 0.2), (0.095, 0.2), (0.1, 0.21), (0.1, 0.19)):
+        assert not np.array_equal(found, kornias(*other))
 
 
 def test_published_canny_is_kornias_in_float32_near_ties_and_all():
@@ -64,6 +83,20 @@ def test_depth_picture_is_white_near_black_in_the_sky_and_rounds():
     picture = depth_picture(depth, 2.0, 8.0)
     assert picture.dtype == np.uint8
     assert picture.tolist() == [[[255] * 3, [85] * 3, [0] * 3]]
+
+
+def test_depth_pictures_round_to_the_nearest_level():
+    # near 1, far inf: a level of 255 / depth
+    picture = depth_picture(np.array([[255 / 100.6, 255 / 100.4]]), 1.0, np.inf)
+    assert picture[0, :, 0].tolist() == [101, 100]
+
+
+def test_the_palette_of_ade20k_is_mmsegmentations():
+    """The sha256 of the 450 bytes of its `ADE20KDataset`, after black."""
+    first, *others = ADE20K_PALETTE
+    digest = hashlib.sha256(bytes(level for color in others for level in color)).hexdigest()
+    assert first == (0, 0, 0) and len(others) == 150
+    assert digest == "ce475c9151035eff51f4cf27fd7d906959b1480f6d15b9423ae2417c1b23a0ed"
 
 
 def test_palette_by_hand_and_back():

@@ -97,6 +97,7 @@ def test_scores_are_known_by_output_metric_and_version(tmp_path: Path) -> None:
         store.write_part("score", [score | {"version": 1, "value": None, "reason": "no outside"}])
         store.ingest()
         assert store.known_scores("k", "depth", "scenes", "f") == {key: None}
+        assert store.known_scores("k", "depth", "scenes", "g") == {}
         store.write_part("score", [score | {"version": 2, "value": 1.5}])
         store.ingest()
         known = store.known_scores("k", "depth", "scenes", "f")
@@ -112,6 +113,7 @@ def test_observations_come_back_as_they_were(tmp_path: Path) -> None:
         store.write_observations([(key, array)], "r1")
         store.ingest()
         assert store.known_observations("k", "depth", "scenes", "f") == {key}
+        assert store.known_observations("k", "depth", "scenes", "g") == set()
         found = store.observations([row["output_id"], "absent"], "miou", "p", 1)
         assert list(found) == [row["output_id"]]
         np.testing.assert_array_equal(found[row["output_id"]], array)

@@ -178,6 +178,14 @@ def test_the_clean_form_forgives_a_pixel():
     assert clean.value > 90 > exact.value + 20
 
 
+def test_the_clean_form_of_maps_without_edges_is_zero():
+    plain = example(Task.EDGE, target=gray(7, SIZE), edit_mask=None)
+    empty, lacking = c.CleanCannyF1(judges()).score(
+        [plain, sample()], [sample().target, gray(7, SIZE)]
+    )
+    assert (empty.value, lacking.value) == (0, 0)
+
+
 # sha256 of the packed edges that OpenCV 5.0.0's Canny(…, 100, 200) finds in blobs(seed, cells).
 OPENCV = {
     (2, 30): "31329737c12202b833a4dde46466d006b4475933726bf277e4a89a86209046fd",

@@ -6,6 +6,8 @@ import pytest
 from editar_bench.metrics import canny_published as canny
 from editar_bench.metrics import depth_published as depth
 from editar_bench.metrics import inception_distance as inception
+from editar_bench.metrics import seg_networks as seg
+from editar_bench.metrics import soft_edges_published as soft
 from editar_bench.metrics._groups import by_prompt, first_pictures, tag, whole_prompts
 
 
@@ -30,6 +32,7 @@ def test_whole_prompts_have_four_pictures_and_no_more():
     assert found.tolist() == [c == "x" for c in "x.x.x.x.xxxx"]
     groups = by_prompt(rows(1, 2, 1, 2, 1, 2, 1, 1, 3, 3, 3, 3)[found])
     assert groups is not None and groups.shape == (2, 4, 1)
+    assert groups[..., 0].tolist() == [[10, 12, 14, 16], [38, 39, 40, 41]]
 
 
 def test_prompts_of_another_number_of_pictures_are_no_groups_of_four():
@@ -50,7 +53,17 @@ def test_a_prompt_with_an_undefined_picture_is_left_out():
     assert not whole_prompts(np.full((4, 2), np.nan)).any()
 
 
-@pytest.mark.parametrize("metric", [depth.DepthRmseMax, canny.CannyF1Pooled, inception.FidMean4])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        depth.DepthRmseMax,
+        canny.CannyF1Pooled,
+        inception.FidMean4,
+        seg.SegAde,
+        soft.HedMsSsim,
+        soft.LineartMsSsim,
+    ],
+)
 def test_protocols_of_four_pictures_count_whole_prompts(metric):
     assert metric().counted(rows(1, 1, 1, 1, 2)).tolist() == [True] * 4 + [False]
 

@@ -287,6 +287,14 @@ def test_clip_score_agrees_with_torchmetrics(clip, clip_folder, name, seen):
     assert score.value == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
+def test_clip_is_shown_the_last_square_of_a_strip(clip):
+    metric = load_target(METRICS["pie_clip_whole"][0])(networks(clip_L14=clip))
+    strip = np.concatenate([noise(5, SIZE), near()], axis=1)
+    alone, of_strip, wrong = metric.score([edit()] * 3, [near(), strip, noise(2, SIZE // 2)])
+    assert of_strip.value == pytest.approx(alone.value) and alone.value > 0
+    assert wrong.value is None and "48×48" in wrong.reason
+
+
 def test_by_openais_own_code_a_cut_caption_keeps_its_end(clip):
     from editar_bench.evaluators.openai_clip import OpenaiClip
 

@@ -64,6 +64,27 @@ def test_the_maps_are_those_of_the_published_scripts(networks, kind, name, atol)
         assert float(np.sum(found, dtype=np.float64)) == pytest.approx(golden["sum"], rel=2e-6)
 
 
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        (HedMsSsim, lambda x: (x / 255 * 255).clip(0, 255)),  # rounds on the way
+        (HedMsSsimX1, lambda x: x),
+        (LineartMsSsim, lambda x: x / 255),
+        (LineartMsSsimX1, lambda x: x),  # though trained on 0 … 1
+    ],
+)
+def test_what_each_protocol_shows_its_network(kind, shown):
+    class Seeing(torch.nn.Module):
+        def forward(self, pixels):
+            seen.append(pixels)
+            return pixels[:, 0]
+
+    seen = []
+    kind(Released(hed=Seeing(), lineart=Seeing())).maps([RESULT])
+    colors = torch.from_numpy(RESULT.copy()).permute(2, 0, 1)[None].float()
+    assert torch.equal(seen[0], shown(colors))
+
+
 def test_the_value_is_multi_scale_ssim_of_these_maps(networks):
     metric = HedMsSsim(networks)
     found, true = metric.stored(*metric.maps([RESULT]), *metric.maps([SOURCE]))
