@@ -63,10 +63,15 @@ def test_a_p_value_is_never_zero_and_no_difference_gives_one() -> None:
 def test_sums_that_differ_by_rounding_are_equal() -> None:
     # Of 0.3, 0.1, -0.1 six of the eight sums are as far from zero as 0.3: ±0.3 twice each, ±0.5.
     assert sign_flip(np.array([0.3, 0.1, -0.1])) == 0.75
-    # The same six of eight for 0.2, -0.2 and 1, where each value is a sum of its own.
-    a, b = np.array([[0.1], [0.2], [0.3], [1.0]]), np.array([[0.3], [0.2], [0.1], [0.0]])
-    result = paired_sets(a, b, lambda x: float(sum(x[:, 0])), clusters=list("abcd"), exchanges=2000)
-    assert result.p == pytest.approx(0.75, abs=0.04)
+    # Of 0.1, 0.1, -0.1, -0.1, 1.7: 22 of 32 sums are as far as 1.7; here each value is a sum of its own.
+    a, b = (
+        np.array([[0.2], [0.6], [0.5], [0.1], [1.7]]),
+        np.array([[0.1], [0.5], [0.6], [0.2], [0]]),
+    )
+    result = paired_sets(
+        a, b, lambda x: float(sum(x[:, 0])), clusters=list("abcde"), exchanges=2000
+    )
+    assert result.p == pytest.approx(22 / 32, abs=0.05)
     equal = paired_means(np.array([0.3, 1.1]), np.array([0.2, 1.0]))
     assert equal.effect is None  # differences of 0.1, but for their last digits
 

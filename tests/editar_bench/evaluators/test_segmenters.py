@@ -140,6 +140,7 @@ def test_a_picture_of_the_right_size_is_not_touched() -> None:
     picture = noise_picture(64, 96)
     assert short_side(picture, 64) is picture
     assert short_side(picture, 80).shape == (80, 120, 3)
+    assert short_side(picture[:, :87], 80).shape == (80, 109, 3)  # 108.75
     long = np.zeros((64, 512, 3), np.uint8)
     assert short_side(long, 512).shape == (256, 2048, 3)  # the long side's limit, as in (2048, 512)
 

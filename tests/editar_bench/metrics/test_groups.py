@@ -33,6 +33,8 @@ def test_whole_prompts_have_four_pictures_and_no_more():
     groups = by_prompt(rows(1, 2, 1, 2, 1, 2, 1, 1, 3, 3, 3, 3)[found])
     assert groups is not None and groups.shape == (2, 4, 1)
     assert groups[..., 0].tolist() == [[10, 12, 14, 16], [38, 39, 40, 41]]
+    mixed = by_prompt(rows(2, 1, 2, 1, 1, 2, 1, 2))
+    assert mixed is not None and mixed[..., 0].tolist() == [[11, 13, 14, 16], [20, 22, 25, 27]]
 
 
 def test_prompts_of_another_number_of_pictures_are_no_groups_of_four():
