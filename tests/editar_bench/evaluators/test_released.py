@@ -127,3 +127,10 @@ def test_features_are_computed_once_and_in_chunks(folder):
     again = networks.read(pictures[::-1], "clip-B16", "test", compute)
     assert calls == [32, 8]
     assert [float(f["mean"]) for f in first] == [float(f["mean"]) for f in again[::-1]]
+
+
+def test_the_architectures_of_dino_are_those_of_their_weights():
+    kinds = ((dino.DinoVitB8, "dino-vitb8", 8), (dino.DinoVitS16, "dino-vits16", 16))
+    for kind, role, patch in kinds:
+        assert sources.SOURCES[role].hub == f"timm/{kind.ARCHITECTURE}.dino"
+        assert f"_patch{patch}_224" in kind.ARCHITECTURE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -178,6 +180,17 @@ def test_positions_of_other_shapes_are_those_of_dinos_own_code(monkeypatch):
     assert nearly.numpy() == pytest.approx(golden, abs=1e-5)
 
 
+def test_pictures_that_shrink_are_not_smoothed_before_the_structure_distance():
+    """As by torchvision before 0.17, which the published numbers were made with."""
+    size = 320
+    sample = example(condition=noise(1, size), edit_mask=left_half(size))
+    result = (0.7 * noise(1, size) + 0.3 * noise(9, size)).astype(np.uint8)
+    metric = pie_structure.PieStructure(networks(dino_vitb8=published.tiny_dino()))
+    (score,) = metric.score([sample], [result])
+    expected = reference_structure(sample.condition, result)
+    assert score.value == pytest.approx(expected, rel=2e-5) and expected > 0.1
+
+
 def test_the_clean_structure_distance_divides_by_255():
     metric = pie_structure.CleanStructure(networks(dino_vitb8=published.tiny_dino()))
     (score,) = metric.score([edit()], [near()])
@@ -285,6 +298,34 @@ def test_clip_score_agrees_with_torchmetrics(clip, clip_folder, name, seen):
     expected = torchmetrics_score(clip_folder, *seen(sample, result))
     assert expected > 1
     assert score.value == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+def test_a_crop_between_pixels_is_that_of_torchmetrics(clip, clip_folder):
+    wide = np.asarray(
+        Image.fromarray(noise(3, 12)).resize((331, 300))
+    )  # 247 × 224: 11.5 pixels off
+    metric = load_target(METRICS["clip_b16"][0])(networks(clip_B16=clip))
+    (score,) = metric.score([example(target_caption="x")], [wide])
+    expected = torchmetrics_score(clip_folder, wide, "x")
+    assert score.value == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("role", "folder", "floor"),
+    [
+        ("clip-B16", "clip-vit-base-patch16", True),  # ControlNet++ asks torchmetrics
+        ("clip-B32", "clip-vit-base-patch32", False),  # MagicBrush has OpenAI's own code
+    ],
+)
+def test_which_clip_is_fed_as_by_torchmetrics(
+    clip, clip_folder, tmp_path, monkeypatch, role, folder, floor
+):
+    from editar_bench.evaluators.openai_clip import OpenaiClip
+
+    assert clip.floor  # ViT-L/14, PIE-Bench's
+    shutil.copytree(clip_folder, tmp_path / "openai" / folder)
+    monkeypatch.setenv("EDITAR_BENCH_WEIGHTS", str(tmp_path))
+    assert OpenaiClip.load(role).floor == floor
 
 
 def test_clip_is_shown_the_last_square_of_a_strip(clip):

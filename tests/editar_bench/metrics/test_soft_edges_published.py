@@ -67,7 +67,7 @@ def test_the_maps_are_those_of_the_published_scripts(networks, kind, name, atol)
 @pytest.mark.parametrize(
     ("kind", "shown"),
     [
-        (HedMsSsim, lambda x: (x / 255 * 255).clip(0, 255)),  # rounds on the way
+        (HedMsSsim, lambda x: (x / 255 * 255).clip(0, 255)),  # rounds on a GPU
         (HedMsSsimX1, lambda x: x),
         (LineartMsSsim, lambda x: x / 255),
         (LineartMsSsimX1, lambda x: x),  # though trained on 0 … 1
