@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from editar_bench.compare import Compared
-from leaderboard.look import KIND_COLORS
+from leaderboard.look import GRAY, KIND_COLORS
 from leaderboard.queries import Column, Grid, stamped
 
 
@@ -35,8 +35,7 @@ def chart_frame(grid: Grid, column: Column) -> pd.DataFrame:
 
 def interval_chart(frame: pd.DataFrame, column: Column) -> alt.LayerChart | alt.FacetChart:
     """A dot for the value and a line for its interval, models from top to bottom as in the table."""
-    unit = f", {column.unit}" if column.unit else ""
-    title = f"{column.metric} {column.arrow}{unit}  ({column.protocol})"
+    title = [f"{column.metric} {column.arrow}{column.in_unit}", column.protocol]
     color = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=list(KIND_COLORS), range=list(KIND_COLORS.values())),
@@ -89,14 +88,14 @@ def effect_chart(frame: pd.DataFrame, a: str, b: str) -> alt.LayerChart | alt.Fa
     """A dot and an interval a metric around a line at zero: left of it B is better, right of it A."""
     color = alt.Color(
         "better:N",
-        scale=alt.Scale(domain=["A", "B", "neither"], range=["#0b7285", "#d9480f", "#adb5bd"]),
+        scale=alt.Scale(domain=["A", "B", "neither"], range=["#0b7285", "#d9480f", GRAY]),
         legend=alt.Legend(title="better", orient="top"),
     )
     axis = alt.Axis(labelLimit=260, labelOverlap=False)
     base = alt.Chart(frame).encode(
         y=alt.Y("metric:N", sort=list(frame["metric"]), title=None, axis=axis), color=color
     )
-    title = f"effect: {b} better ← 0 → {a} better"
+    title = ["effect, in standard deviations", f"← {b} better", f"{a} better →"]
     lines = base.mark_rule(strokeWidth=2.5, opacity=0.55).encode(
         x=alt.X("low:Q", title=title), x2="high:Q"
     )

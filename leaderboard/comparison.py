@@ -6,6 +6,7 @@ smallest one, and what differs from it by more than a tenth is listed apart. Not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ NEEDED = (
     "minutes",
     "hardware",
 )  # of a training record; plugins write their own
+# Pixels that names in the chart are laid out by, and where a name may stand: pixels below its dot.
+WIDTH, HEIGHT, LETTER, LINE = 700, 320, 6, 12
+BESIDE = (4, -9, 17, -22, 30, -35, 43)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +126,33 @@ def points(frame: pd.DataFrame, column: Column) -> pd.DataFrame:
         joined["name"] = list(map(stamped, joined["model"], joined["status"]))
     columns = ["model", "name", "value", "low", "high", "seconds", "place"]
     return joined.reindex(columns=columns).reset_index(drop=True)
+
+
+def name_places(points: pd.DataFrame) -> list[tuple[str, int]]:
+    """Where the name of each of `points` stands: on which side of its dot, how many pixels below it.
+
+    A name begins right of its dot ("left", as charts call the alignment), in the right third it ends left of it
+    ("right"); it takes the first height at which it covers no name before it, if there is one.
+    """
+    across = _spread([math.log(seconds) for seconds in points["seconds"]], WIDTH)
+    down = _spread([-value for value in points["value"]], HEIGHT)
+    taken: list[tuple[float, float, float]] = []  # left end, right end, height
+    places = []
+    for name, x, y in zip(points["model"], across, down, strict=True):
+        side = "right" if x > 2 / 3 * WIDTH else "left"
+        length = LETTER * len(name)
+        start = x - length if side == "right" else x
+        near = [h for left, right, h in taken if left < start + length and start < right]
+        below = next((by for by in BESIDE if all(abs(y + by - h) >= LINE for h in near)), BESIDE[0])
+        taken.append((start, start + length, y + below))
+        places.append((side, below))
+    return places
+
+
+def _spread(values: list[float], size: int) -> list[float]:
+    """Values from the least, at 0, to the greatest, at `size`."""
+    least, span = min(values), (max(values) - min(values)) or 1.0
+    return [(value - least) / span * size for value in values]
 
 
 def _place(reason: object) -> str:

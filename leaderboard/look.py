@@ -13,32 +13,41 @@ import streamlit as st
 from editar_bench.tables import ratio
 from leaderboard.queries import Cell, Column, Grid, Row, goodness
 
-KIND_COLORS = {"measured": "#0b7285", "reference": "#adb5bd", "reported": "#b08900"}
+GRAY = "#7b8794"  # seen on white and on black pages alike
+KIND_COLORS = {"measured": "#0b7285", "reference": GRAY, "reported": "#b08900"}
 DASH = "–"
+_LONG = 60  # characters from which a cell of text is wide
 
+# Pale text is the page's own color, thinned: it can be read on light and dark pages. `Canvas` is the page itself.
 _CSS = """<style>
 .block-container{padding-top:2.6rem;max-width:1500px}
 .eb{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
 .eb th,.eb td{border:0;border-bottom:1px solid rgba(128,128,128,.22);padding:.42rem .7rem;
 text-align:right;vertical-align:top;white-space:nowrap}
 .eb th{font-weight:600;vertical-align:bottom}
-.eb th:first-child,.eb td:first-child{text-align:left}
+.eb th:first-child,.eb td:first-child{text-align:left;position:sticky;left:0;background:Canvas;
+white-space:normal;overflow-wrap:anywhere;min-width:min(18rem,40vw)}
 .eb.text td,.eb.text th{text-align:left;white-space:normal}
-.eb small{display:block;color:#7b8794;font-weight:400;font-size:.74rem;line-height:1.25}
-.eb tr.reference td{color:#7b8794}
+.eb.text th:first-child,.eb.text td:first-child{min-width:min(12rem,40vw)}
+.eb.text td.long{min-width:min(20rem,60vw)}
+.eb small,.eb tr.reference td,.eb .none,.notes{color:color-mix(in srgb,currentColor 72%,transparent)}
+.eb small{display:block;font-weight:400;font-size:.74rem;line-height:1.25}
+.eb tr td[style],.eb tr td[style] small{color:inherit}
 .eb td.best{background:rgba(11,114,133,.12);font-weight:700}
-.eb .none{color:#7b8794;cursor:help;border-bottom:1px dotted #7b8794}
+.eb .none{cursor:help;border-bottom:1px dotted}
 .chip{display:inline-block;border-radius:.6rem;padding:0 .45rem;font-size:.7rem;line-height:1.15rem;
 color:#fff;margin-left:.35rem;vertical-align:middle}
 .chip.measured{background:#0b7285}.chip.reference{background:#6b7480}.chip.reported{background:#8a6a00}
 .chip.partial{background:#c2410c}
 .scroll{overflow-x:auto}
-.notes{color:#7b8794;font-size:.82rem;margin-top:.4rem}
+.notes{font-size:.82rem;margin-top:.4rem}
 </style>"""
 
 
 def header(title: str, subtitle: str) -> None:
-    """The head of a page, with the style sheet."""
+    """The head of a page, with the style sheet; before all choices, which last while other pages are looked at."""
+    for key, value in st.session_state.items():
+        st.session_state[key] = value  # Streamlit forgets what a page did not draw
     st.markdown(_CSS, unsafe_allow_html=True)
     st.title(title)
     st.caption(subtitle)
@@ -89,11 +98,10 @@ def show_heat(slices: Sequence[str], rows: Sequence[Row], column: Column) -> Non
 
 
 def show_rows(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A plain table of text."""
+    """A plain table of text; the first column stays in sight."""
     top = "".join(f"<th>{escape(head)}</th>" for head in heads)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(value))}</td>" for value in row) + "</tr>"
-        for row in rows
+        "<tr>" + "".join(_text_cell(str(value)) for value in row) + "</tr>" for row in rows
     )
     _html("scroll", f'<table class="eb text"><tr>{top}</tr>{body}</table>')
 
@@ -104,9 +112,19 @@ def show_notes(notes: Sequence[str]) -> None:
         _html("notes", "".join(f"<div>{escape(note)}</div>" for note in notes))
 
 
+def offer_csv(name: str, content: str) -> None:
+    """A button that takes away what is shown as a file."""
+    st.download_button("Download as CSV", content, file_name=name, mime="text/csv")
+
+
 def plain(text: str) -> str:
     """Text that Streamlit's Markdown shows as it is: prompts hold brackets, model names colons."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+
+
+def _text_cell(text: str) -> str:
+    css = ' class="long"' if len(text) > _LONG else ""
+    return f"<td{css}>{escape(text)}</td>"
 
 
 def _html(css: str, content: str) -> None:
@@ -116,10 +134,9 @@ def _html(css: str, content: str) -> None:
 
 
 def _head(column: Column) -> str:
-    unit = f", {column.unit}" if column.unit not in ("", "1", "-") else ""
     return (
         f"<th>{escape(column.metric)} {column.arrow}"
-        f"<small>{escape(column.protocol)}{escape(unit)}</small></th>"
+        f"<small>{escape(column.protocol)}{escape(column.in_unit)}</small></th>"
     )
 
 

@@ -52,6 +52,11 @@ class Column:
         return "↑" if self.higher_is_better else "↓"
 
     @property
+    def in_unit(self) -> str:
+        """The unit after a comma; nothing where there is none."""
+        return f", {self.unit}" if self.unit not in ("", "1", "-") else ""
+
+    @property
     def label(self) -> str:
         """One line for a menu."""
         return f"{self.metric} {self.arrow} · {self.protocol}"

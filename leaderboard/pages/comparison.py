@@ -32,16 +32,27 @@ def show_costs(found: Sequence[comparison.Cost]) -> None:
 
 def chart(points: pd.DataFrame, column: queries.Column) -> alt.LayerChart | alt.FacetChart:
     """Quality over seconds a picture (logarithmic), each model a dot with its interval and its name."""
-    seconds = alt.X("seconds:Q", title="seconds a picture", scale=alt.Scale(type="log"))
-    title = f"{column.metric} {column.arrow}"
+    scale = alt.Scale(type="log", nice=False, padding=30)
+    seconds = alt.X("seconds:Q", title="seconds a picture", scale=scale)
+    title = f"{column.metric} {column.arrow}{column.in_unit}"
     base = alt.Chart(points).encode(x=seconds)
     value = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
-    rules = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+    rules = base.mark_rule(opacity=0.5, color=look.GRAY).encode(
+        y=alt.Y("low:Q", title=title), y2="high:Q"
+    )
     dots = base.mark_circle(size=110, opacity=1, color="#0b7285").encode(
         y=value, tooltip=["name", "value", "low", "high", "seconds", "place"]
     )
-    names = base.mark_text(align="left", dx=9, dy=-7).encode(y=value, text="name:N")
-    return alt.layer(rules, dots, names).properties(width="container", height=380)
+    named: dict[tuple[str, int], list[int]] = {}
+    for row, place in enumerate(comparison.name_places(points)):
+        named.setdefault(place, []).append(row)
+    names = [
+        alt.Chart(points.iloc[rows])
+        .mark_text(align=side, dx=9 if side == "left" else -9, dy=below)
+        .encode(x=seconds, y=value, text="name:N")
+        for (side, below), rows in named.items()
+    ]
+    return alt.layer(rules, dots, *names).properties(width="container", height=380)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from editar_bench.compare import Compared, compare
-from editar_bench.compare_report import HEADER, cells
+from editar_bench.compare_report import HEADER, as_csv, cells
 from editar_bench.store import Reader
 from leaderboard import charts, look, queries, source
 
@@ -32,9 +32,9 @@ def main() -> None:
     details, _ = source.numbers()
     places = queries.places(details)
     left, middle, right, last = st.columns([1, 2, 2, 1])
-    suite, dataset = left.selectbox("Data", places, format_func=" · ".join)
+    suite, dataset = left.selectbox("Data", places, format_func=" · ".join, key="pair-data")
     here = queries.at_place(details, suite, dataset)
-    task = left.selectbox("Task", queries.tasks_in(here))
+    task = left.selectbox("Task", queries.tasks_in(here), key=f"pair-task-{dataset}")
     rows = here[(here["task"] == task) & here["value"].notna()]
     order = [row.model for row in queries.grid(rows, source.numbers()[1]).rows]
     if len(order) < 2:
@@ -43,7 +43,7 @@ def main() -> None:
     a = middle.selectbox("A", order, key="pair-a")
     b = right.selectbox("B", [model for model in order if model != a], key="pair-b")
     slices = sorted(set(rows["slice"]) - {""})
-    part = last.selectbox("Samples", [EVERYTHING, *slices])
+    part = last.selectbox("Samples", [EVERYTHING, *slices], key=f"pair-samples-{dataset}-{task}")
     shared = source.reader()
     with source.sentences():
         found = compared(
@@ -56,6 +56,7 @@ def main() -> None:
         f"{samples} samples that both have. Effect: difference in units of the standard deviation of the samples' "
         "differences (Cohen's d_z). Distances between distributions have no pairs and are not here."
     )
+    look.offer_csv(f"{task}-comparison.csv", as_csv(a, b, found))
     frame = charts.effect_frame(found)
     if not frame.empty:
         st.altair_chart(charts.effect_chart(frame, a, b))

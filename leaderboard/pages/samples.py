@@ -52,36 +52,47 @@ def show_picture(out: Path, path: str | None, title: str, missing: str) -> None:
         st.image(pixels)
 
 
-def pick(frame: pd.DataFrame) -> pd.DataFrame:
-    """Category and slice filters."""
+def pick(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Category and slice filters; `where` keeps the choices of other data and tasks apart."""
     with st.sidebar:
         categories = sorted({str(c) for c in frame["category"] if isinstance(c, str) and c})
-        category = st.selectbox("Category", ["", *categories], format_func=lambda c: c or "all")
+        category = st.selectbox(
+            "Category",
+            ["", *categories],
+            format_func=lambda c: c or "all",
+            key=f"category-{where}",
+        )
         names = [name for name in gallery.slices_of(frame) if name not in categories]
-        chosen = st.selectbox("Slice", ["", *names], format_func=lambda s: s or "all")
+        chosen = st.selectbox(
+            "Slice", ["", *names], format_func=lambda s: s or "all", key=f"slice-{where}"
+        )
     return gallery.pick_samples(frame, category=category, in_slice=chosen)
 
 
 def sort(
-    frame: pd.DataFrame, outputs: pd.DataFrame, scores: pd.DataFrame, better: dict[str, bool]
+    frame: pd.DataFrame,
+    outputs: pd.DataFrame,
+    scores: pd.DataFrame,
+    better: dict[str, bool],
+    where: str,
 ) -> pd.DataFrame:
     """Order by one model's value of one metric, if that is wanted."""
     pairs = sorted({(m, p) for m, p in zip(scores["metric"], scores["protocol"], strict=True)})
     metrics = {" · ".join(pair): pair for pair in pairs}
     models = queries.model_order(zip(outputs["model"], outputs["kind"], strict=True))
     with st.sidebar:
-        chosen = st.selectbox("Sort by", ["split order", *metrics])
+        chosen = st.selectbox("Sort by", ["split order", *metrics], key=f"sort-{where}")
         if chosen not in metrics:
             return frame
         by = metrics[chosen]
-        model = st.selectbox("of", models)
-        best_first = st.radio("First", ["worst", "best"], horizontal=True) == "best"
+        model = st.selectbox("of", models, key=f"of-{where}")
+        first = st.radio("First", ["worst", "best"], horizontal=True, key=f"first-{where}")
     joined = scores.merge(outputs[outputs["model"] == model], on="output_id")
     joined = joined[(joined["metric"] == by[0]) & (joined["protocol"] == by[1])]
     joined = joined[joined["value"].notna()]
     values = dict(zip(joined["sample_id"], joined["value"].astype(float), strict=True))
     return gallery.order_samples(
-        frame, values, best_first=best_first, higher_is_better=better.get(by[0], True)
+        frame, values, best_first=first == "best", higher_is_better=better.get(by[0], True)
     )
 
 
@@ -100,7 +111,13 @@ def step(count: int) -> int:
     return int(state["place"]) - 1
 
 
-def show_sample(out: Path, sample: pd.Series, outputs: pd.DataFrame, scores: pd.DataFrame) -> None:
+def show_sample(
+    out: Path,
+    sample: pd.Series,
+    outputs: pd.DataFrame,
+    scores: pd.DataFrame,
+    better: dict[str, bool],
+) -> None:
     """Words, pictures and scores of one sample."""
     st.subheader(look.plain(gallery.text_of(sample["prompt"])))
     category, slices = gallery.text_of(sample["category"]), gallery.names_of(sample["slices"])
@@ -121,11 +138,13 @@ def show_sample(out: Path, sample: pd.Series, outputs: pd.DataFrame, scores: pd.
         for place, (title, path, why) in zip(places, pictures[start:], strict=False):
             with place:
                 show_picture(out, path, title, why)
-    show_scores(here, order, scores)
+    show_scores(here, order, scores, better)
 
 
-def show_scores(here: pd.DataFrame, order: list[str], scores: pd.DataFrame) -> None:
-    """The sample's scores, models by metrics."""
+def show_scores(
+    here: pd.DataFrame, order: list[str], scores: pd.DataFrame, better: dict[str, bool]
+) -> None:
+    """The sample's scores, models by metrics, with an arrow to what is better."""
     by_id = {str(here.loc[model, "output_id"]): model for model in order}
     mine = scores[scores["output_id"].isin(by_id)]
     if mine.empty:
@@ -136,8 +155,9 @@ def show_scores(here: pd.DataFrame, order: list[str], scores: pd.DataFrame) -> N
         for row in mine.to_dict("records")
     }
     columns = sorted({(metric, protocol) for _, metric, protocol in values})
+    heads = (f"{m} {'↑' if better.get(m, True) else '↓'} ({p})" for m, p in columns)
     look.show_rows(
-        ("model", *(f"{metric} ({protocol})" for metric, protocol in columns)),
+        ("model", *heads),
         [(m, *(look.number(values.get((m, *column))) for column in columns)) for m in order],
     )
 
@@ -155,22 +175,23 @@ def main() -> None:
     shared = source.reader()
     with st.sidebar:
         pairs = queries.places(details)
-        suite, dataset = st.selectbox("Data", pairs, format_func=" · ".join)
+        suite, dataset = st.selectbox("Data", pairs, format_func=" · ".join, key="sample-data")
         here = queries.at_place(details, suite, dataset)
-        task = st.selectbox("Task", queries.tasks_in(here))
+        task = st.selectbox("Task", queries.tasks_in(here), key=f"sample-task-{dataset}")
     with source.sentences():
         out, stamp = str(shared.out), shared.stamp()
         samples, outputs, scores = stored(shared, out, stamp, suite, dataset, task)
         if samples.empty:
             st.info("No pictures of this task are stored yet.")
             st.stop()
-    picked = pick(samples)
+    where = f"{dataset}-{task}"
+    picked = pick(samples, where)
     if picked.empty:
         st.info("No sample is in both this category and this slice.")
         st.stop()
     better = dict(zip(metrics["metric"], metrics["higher_is_better"].astype(bool), strict=True))
-    ordered = sort(picked, outputs, scores, better)
-    show_sample(shared.out, ordered.iloc[step(len(ordered))], outputs, scores)
+    ordered = sort(picked, outputs, scores, better, where)
+    show_sample(shared.out, ordered.iloc[step(len(ordered))], outputs, scores, better)
 
 
 main()

@@ -16,17 +16,19 @@ def main() -> None:
     details, metrics = source.numbers()
     pairs = queries.places(details)
     left, middle, right = st.columns([1, 1, 2])
-    suite, dataset = left.selectbox("Data", pairs, format_func=" · ".join)
+    suite, dataset = left.selectbox("Data", pairs, format_func=" · ".join, key="slice-data")
     here = queries.at_place(details, suite, dataset)
-    task = middle.selectbox("Task", queries.tasks_in(here))
+    task = middle.selectbox("Task", queries.tasks_in(here), key=f"slice-task-{dataset}")
     rows = here[here["task"] == task]
     columns = {column.label: column for column in queries.columns_of(rows, metrics)}
-    column = columns[right.selectbox("Metric", list(columns))]
+    column = columns[right.selectbox("Metric", list(columns), key=f"slice-metric-{dataset}-{task}")]
     slices, models = queries.slice_grid(rows, column)
     if slices == [""]:
         st.info("This task's results are not broken down by slices.")
     look.show_heat(slices, models, column)
-    st.caption(f"{column.metric} {column.arrow}, protocol {column.protocol}.")
+    st.caption(f"{column.metric} {column.arrow}{column.in_unit}, protocol {column.protocol}.")
+    chosen = rows[(rows["metric"] == column.metric) & (rows["protocol"] == column.protocol)]
+    look.offer_csv(f"{task}-{column.metric}.csv", chosen.to_csv(index=False))
 
 
 main()

@@ -109,7 +109,7 @@ def main() -> None:
         "column. Reference rows say what a metric can see; they do not compete.",
     )
     with st.sidebar:
-        published = st.toggle("Show published numbers", value=False)
+        published = st.toggle("Show published numbers", key="published")
     if published:
         show_reported(source.details())
     details, metrics = source.numbers()
@@ -117,7 +117,7 @@ def main() -> None:
     suite, dataset = pairs[0]
     if len(pairs) > 1:
         with st.sidebar:
-            suite, dataset = st.selectbox("Data", pairs, format_func=" · ".join)
+            suite, dataset = st.selectbox("Data", pairs, format_func=" · ".join, key="data")
     here = queries.at_place(details, suite, dataset)
     whole = here[here["slice"] == ""]
     outdated = queries.at_place(source.outdated(), suite, dataset)
@@ -125,12 +125,7 @@ def main() -> None:
         whole = pd.concat([whole, outdated], ignore_index=True)
     shown = filters(whole)
     with st.sidebar:
-        st.download_button(
-            "Download as CSV",
-            shown.to_csv(index=False),
-            file_name=f"{suite}-{dataset}.csv",
-            mime="text/csv",
-        )
+        look.offer_csv(f"{suite}-{dataset}.csv", shown.to_csv(index=False))
     tasks = queries.tasks_in(whole)
     for task, tab in zip(tasks, st.tabs(tasks), strict=True):
         with tab:

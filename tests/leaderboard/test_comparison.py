@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from editar_bench.store import Reader, Store
-from leaderboard.comparison import Cost, budgets, costs, points, recorded
+from leaderboard.comparison import Cost, budgets, costs, name_places, points, recorded
 from leaderboard.queries import columns_of
 from tests.leaderboard.conftest import CLIP, SECONDS, TRAINING, make_aggregate
 from tests.leaderboard.test_pages import Open, opened, text
@@ -88,6 +88,16 @@ def test_models_without_seconds_are_left_out() -> None:
     )
     (column,) = columns_of(frame, pd.DataFrame(columns=["metric", "protocol"]))
     assert points(frame, column).empty
+
+
+def test_names_of_near_dots_do_not_cover_each_other() -> None:
+    names = ["editar-common", "editar-clip-teacher", "far", "muse-scenes"]
+    table = pd.DataFrame({"model": names, "seconds": [0.114, 0.116, 0.114, 0.9]})
+    table["value"] = [0.116, 0.116, 0.3, 0.15]
+    (first, second, far, muse) = name_places(table)
+    assert first[0] == second[0] == "left" and abs(first[1] - second[1]) >= 12
+    assert far == first and muse[0] == "right"  # the last one would run out of the chart
+    assert name_places(table[:1]) == [first]
 
 
 def test_seconds_of_two_places_are_told_apart(opened: Open, results: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from streamlit.testing.v1 import AppTest
 import leaderboard
 from editar_bench import migrations
 from editar_bench.store import Reader, RunRecord, Store
-from leaderboard import gallery, look
+from leaderboard import charts, gallery, look, queries
 from leaderboard.source import VARIABLE, results_folder
 from tests.leaderboard.conftest import CLIP, MSE, REASON, make_aggregate
 
@@ -130,6 +130,44 @@ def test_the_rows_that_are_shown_can_be_taken_away_as_csv(
     assert set(rows["slice"]) == {""}
     found = rows[(rows["metric"] == "edit_mse") & (rows["n"].astype(str) == "24")]
     assert set(found["status"]) == {"partial"}
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "column"),
+    [("pairs", "edit-comparison.csv", "model_a"), ("slices", "edit-edit_mse.csv", "slice")],
+)
+def test_what_other_pages_show_can_be_taken_away_too(
+    opened: Open,
+    results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    page: str,
+    name: str,
+    column: str,
+) -> None:
+    files: dict[str, str] = {}
+    monkeypatch.setattr(
+        "streamlit.download_button",
+        lambda label, data, file_name, mime: files.update({file_name: data}),
+    )
+    assert not opened(f"pages/{page}.py", results).exception
+    rows = pd.read_csv(StringIO(files[name]))
+    assert column in rows and set(rows["metric"]) >= {"edit_mse"} and len(rows) >= 1
+
+
+def test_scores_of_a_sample_say_which_way_is_better(opened: Open, results: Path) -> None:
+    assert "<th>edit_mse ↓ (inside-v1)</th>" in text(opened("pages/samples.py", results))
+
+
+def test_charts_say_units_and_short_titles() -> None:
+    column = queries.Column(metric="m", protocol="p.v1", higher_is_better=True, unit="dB")
+    frame = pd.DataFrame({"model": ["a"], "kind": ["measured"], "value": [1.0]})
+    spec = charts.interval_chart(frame.assign(low=0.5, high=1.5, samples="1 / 1"), column)
+    assert spec.to_dict()["layer"][0]["encoding"]["x"]["title"] == ["m ↑, dB", "p.v1"]
+    effects = pd.DataFrame(
+        [("m", 0.1, 0.0, 0.2, "A")], columns=["metric", "effect", "low", "high", "better"]
+    )
+    lines = charts.effect_chart(effects, "long-a", "long-b").to_dict()["layer"][1]["encoding"]
+    assert lines["x"]["title"][1:] == ["← long-b better", "long-a better →"]
 
 
 def test_an_unsupported_pair_is_a_dash_with_its_reason(opened: Open, results: Path) -> None:
@@ -280,6 +318,13 @@ def test_empty_lines_in_a_text_do_not_end_a_table(opened: Open, tmp_path: Path) 
     assert len(table.splitlines()) == 1 and "- **look**" in table and "&lt;b&gt;</td>" in table
 
 
+def test_long_texts_are_not_squeezed_into_a_word_a_line(opened: Open, results: Path) -> None:
+    shown = text(opened("pages/methods.py", results))
+    assert "<td>squared error inside the mask</td>" in shown
+    assert look._text_cell("word " * 20).startswith('<td class="long">')
+    assert "td.long{min-width" in look._CSS and "position:sticky" in look._CSS
+
+
 def test_labels_can_be_read_on_their_colors() -> None:
     def brightness(color: str) -> float:  # relative luminance, as WCAG 2 has it
         parts = [int(color[i : i + 2], 16) / 255 for i in (0, 2, 4)]
@@ -292,6 +337,8 @@ def test_labels_can_be_read_on_their_colors() -> None:
     assert set(colors) == {"measured", "reference", "reported", "partial"}
     for color in colors.values():
         assert 1.05 / (brightness(color) + 0.05) >= 4.5  # white text
+    gray = brightness(look.GRAY[1:])  # of dots and lines, on a white and on a black page
+    assert 1.05 / (gray + 0.05) >= 3 and (gray + 0.05) / 0.05 >= 3
 
 
 def test_samples_are_filtered_and_sorted(opened: Open, results: Path) -> None:
@@ -329,3 +376,20 @@ def test_the_folder_comes_from_the_command_line_first(monkeypatch: pytest.Monkey
     assert results_folder() == Path("from-variable")
     monkeypatch.delenv(VARIABLE)
     assert results_folder() == Path("results")
+
+
+def test_what_was_chosen_is_still_chosen_after_a_look_at_another_page(
+    opened: Open, results: Path
+) -> None:
+    page = opened("app.py", results)
+    page.multiselect(key="filter-model").select("editar").run()
+    page.switch_page("pages/samples.py").run()
+    page.selectbox(key="sample-task-scenes").select("edit").run()
+    page.selectbox(key="category-scenes-edit").select("add").run()
+    next(button for button in page.button if "Next" in button.label).click().run()
+    assert page.subheader[0].value == "make object 2 red"
+    page.switch_page("pages/table.py").run()
+    assert page.multiselect(key="filter-model").value == ["editar"]
+    page.switch_page("pages/samples.py").run()
+    assert not page.exception
+    assert page.subheader[0].value == "make object 2 red"
