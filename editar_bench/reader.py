@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 from editar_bench import migrations, parts
@@ -96,7 +97,7 @@ class Reader:
         except OSError as error:
             raise UserError(
                 f"there are no results at {path} yet; make some with "
-                f"`editar-bench run --task all --out {self.out}`."
+                f"`editar-bench run --task all --out {quote(str(self.out))}`."
             ) from error
         return (stat.st_ino, stat.st_mtime_ns, stat.st_size)
 

@@ -10,6 +10,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from editar_bench.errors import UserError
@@ -76,7 +77,7 @@ def read_rows(out: Path, filters: Mapping[str, Sequence[str]]) -> list[dict[str,
         rows.append({name: _plain(record[name]) for name in COLUMNS})
     if not rows:
         raise UserError(
-            f"No results in {out} match; `editar-bench ls runs --out {out}` lists the runs."
+            f"No results in {out} match; `editar-bench ls runs --out {quote(str(out))}` lists the runs."
         )
     return sorted(rows, key=_order)
 

@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def make_sheet(reader: Reader, out: Path, suite: str, dataset: str, count: int) 
         columns.append([block for block in made if block is not None])
     if not any(columns):
         raise UserError(
-            f"{out} has no pictures of {dataset}; make some with `editar-bench run --task all --out {out}`."
+            f"{out} has no pictures of {dataset}; make some with `editar-bench run --task all --out {quote(str(out))}`."
         )
     width = LABEL + count * (SIDE + GAP)
     heights = [sum(block.height + 3 * GAP for block in blocks) for blocks in columns]

@@ -11,7 +11,7 @@ import typer
 _SCHEME = re.compile(r"\w+:")  # what DuckDB takes for the name of an extension, and fetches
 
 
-def local_folder(out: Path) -> Path:
+def local_folder(name: str | Path) -> Path:
     """The folder of `--out`, when it is one that DuckDB can write to.
 
     Raises:
@@ -19,13 +19,16 @@ def local_folder(out: Path) -> Path:
     """
     from editar_bench.errors import UserError
 
-    name = str(out)
+    name = str(name)
+    if not name.strip():
+        raise UserError("--out is empty; name a folder, '.' for this one.")
     undecoded = any("\udc80" <= character <= "\udcff" for character in name)
     if undecoded or "?" in name or _SCHEME.match(name):
         raise UserError(
             f"--out is {name!r}; it must be a local folder, whose name is valid UTF-8, has no '?' "
             "and does not begin like an address ('s3:')."
         )
+    out = Path(name)
     try:
         out.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -34,12 +37,14 @@ def local_folder(out: Path) -> Path:
         raise UserError(
             f"--out is {name!r}, which cannot be opened ({error.strerror}); choose another folder."
         ) from error
+    if out.is_file():
+        raise UserError(f"--out is {name!r}, which is a file; choose another folder.")
     return out
 
 
 Out = Annotated[
     Path,
-    typer.Option(help="Folder of the results store.", file_okay=False, callback=local_folder),
+    typer.Option(help="Folder of the results store.", parser=local_folder, metavar="<dir>"),
 ]
 Suite = Annotated[
     str | None,

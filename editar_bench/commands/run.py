@@ -88,7 +88,9 @@ def run(
         batch_size=size,
     )
     _check_pieces(
-        suites.task_keys(tasks, chosen.datasets), models, named=model not in (None, "all")
+        suites.task_keys(tasks, chosen.datasets),
+        models,
+        named=model is not None and options.listed(model) != ["all"],
     )
     carry_out(plan.make_plan(spec, resolve_device(device), models), out)
 
@@ -135,11 +137,16 @@ def _models(text: str | None, chosen: SuiteRecord) -> list[ModelEntry]:
     from editar_bench.plan import build_models
     from editar_bench.registry import MODELS
 
-    if text is not None and text != "all":
+    asked = options.listed(text)
+    if "all" in asked and len(asked) > 1:
+        raise UserError(
+            f"--model is '{text}'; 'all' stands alone: leave it out, or the other names."
+        )
+    if text is not None and asked != ["all"]:
         return build_models(parse_models(text))
     names = chosen.models if text is None else MODELS.names()
     built = build_models([ModelRef(name) for name in names])
-    if text == "all":
+    if text is not None:
         return built
     for entry in built:
         if entry.missing:
