@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from editar_bench.builtin import METRICS as METRIC_TABLE
 from editar_bench.errors import UserError
 from editar_bench.model_names import ModelRef, create_model, parse_models
 from editar_bench.registry import METRICS, MODELS, Entry, Registry
+from editar_bench.types import Example, Task
 from tests.editar_bench import dummies as d
 
 
@@ -184,3 +189,18 @@ def test_a_factory_that_checks_its_own_settings(
     monkeypatch.setitem(MODELS._entries, "own", Entry(factory))
     with pytest.raises(UserError, match="'own:guidance=-1' refuses .*guidance must be positive"):
         create_model(ModelRef("own", {"guidance": -1}))
+
+
+def test_the_readmes_model_of_your_own_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"(?:^    from editar_bench\.types .*\n)(?:^(?: {4}.*)?\n)+", readme, re.M)
+    place: dict[str, Any] = {}
+    exec(textwrap.dedent(code), place)
+    monkeypatch.setitem(MODELS.entries(), "my-model", Entry(place["MyModel"]))
+    label, model = create_model(ModelRef("my-model", {"strength": 0.25}))
+    assert label == "my-model:strength=0.25" and model.settings == {"strength": 0.25}
+    assert model.capabilities[Task.EDIT].how == "native" and model.kind == "measured"
+    gray = np.full((4, 4, 3), 200, dtype=np.uint8)
+    example = Example(id="a", task=Task.EDIT, prompt="", condition=gray)
+    (made,) = model.generate([example], [0])
+    assert made.image.dtype == np.uint8 and (made.image == 50).all()
