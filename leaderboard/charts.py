@@ -102,7 +102,8 @@ def effect_chart(frame: pd.DataFrame, a: str, b: str) -> alt.LayerChart | alt.Fa
     dots = base.mark_circle(size=90, opacity=1).encode(
         x="effect:Q", tooltip=["metric", "effect", "low", "high", "better"]
     )
-    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(strokeDash=[4, 4]).encode(x="zero:Q")
+    zero = alt.Chart(pd.DataFrame({"zero": [0]})).encode(x="zero:Q")
+    zero = zero.mark_rule(strokeDash=[4, 4], color=GRAY)  # black is not seen on dark pages
     return alt.layer(zero, lines, dots).properties(
         width="container", height=max(90, 30 * len(frame) + 60)
     )

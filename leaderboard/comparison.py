@@ -138,7 +138,7 @@ def name_places(points: pd.DataFrame) -> list[tuple[str, int]]:
     down = _spread([-value for value in points["value"]], HEIGHT)
     taken: list[tuple[float, float, float]] = []  # left end, right end, height
     places = []
-    for name, x, y in zip(points["model"], across, down, strict=True):
+    for name, x, y in zip(points["name"], across, down, strict=True):
         side = "right" if x > 2 / 3 * WIDTH else "left"
         length = LETTER * len(name)
         start = x - length if side == "right" else x

@@ -48,7 +48,7 @@ def chart(points: pd.DataFrame, column: queries.Column) -> alt.LayerChart | alt.
         named.setdefault(place, []).append(row)
     names = [
         alt.Chart(points.iloc[rows])
-        .mark_text(align=side, dx=9 if side == "left" else -9, dy=below)
+        .mark_text(align=side, dx=9 if side == "left" else -9, dy=below, color=look.GRAY)
         .encode(x=seconds, y=value, text="name:N")
         for (side, below), rows in named.items()
     ]

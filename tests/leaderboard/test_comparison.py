@@ -92,7 +92,7 @@ def test_models_without_seconds_are_left_out() -> None:
 
 def test_names_of_near_dots_do_not_cover_each_other() -> None:
     names = ["editar-common", "editar-clip-teacher", "far", "muse-scenes"]
-    table = pd.DataFrame({"model": names, "seconds": [0.114, 0.116, 0.114, 0.9]})
+    table = pd.DataFrame({"name": names, "seconds": [0.114, 0.116, 0.114, 0.9]})
     table["value"] = [0.116, 0.116, 0.3, 0.15]
     (first, second, far, muse) = name_places(table)
     assert first[0] == second[0] == "left" and abs(first[1] - second[1]) >= 12

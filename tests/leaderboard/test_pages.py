@@ -166,8 +166,9 @@ def test_charts_say_units_and_short_titles() -> None:
     effects = pd.DataFrame(
         [("m", 0.1, 0.0, 0.2, "A")], columns=["metric", "effect", "low", "high", "better"]
     )
-    lines = charts.effect_chart(effects, "long-a", "long-b").to_dict()["layer"][1]["encoding"]
-    assert lines["x"]["title"][1:] == ["← long-b better", "long-a better →"]
+    zero, lines, _ = charts.effect_chart(effects, "long-a", "long-b").to_dict()["layer"]
+    assert zero["mark"]["color"] == look.GRAY  # black is not seen on dark pages
+    assert lines["encoding"]["x"]["title"][1:] == ["← long-b better", "long-a better →"]
 
 
 def test_an_unsupported_pair_is_a_dash_with_its_reason(opened: Open, results: Path) -> None:
