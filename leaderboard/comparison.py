@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from leaderboard.queries import Column, stamped
 
+Side = Literal["left", "right"]
 TOLERANCE = 1.1  # largest ratio of operations between models that are compared
 SECONDS = "seconds_per_image"
 NEEDED = (
@@ -128,7 +129,7 @@ def points(frame: pd.DataFrame, column: Column) -> pd.DataFrame:
     return joined.reindex(columns=columns).reset_index(drop=True)
 
 
-def name_places(points: pd.DataFrame) -> list[tuple[str, int]]:
+def name_places(points: pd.DataFrame) -> list[tuple[Side, int]]:
     """Where the name of each of `points` stands: on which side of its dot, how many pixels below it.
 
     A name begins right of its dot ("left", as charts call the alignment), in the right third it ends left of it
@@ -137,9 +138,9 @@ def name_places(points: pd.DataFrame) -> list[tuple[str, int]]:
     across = _spread([math.log(seconds) for seconds in points["seconds"]], WIDTH)
     down = _spread([-value for value in points["value"]], HEIGHT)
     taken: list[tuple[float, float, float]] = []  # left end, right end, height
-    places = []
+    places: list[tuple[Side, int]] = []
     for name, x, y in zip(points["name"], across, down, strict=True):
-        side = "right" if x > 2 / 3 * WIDTH else "left"
+        side: Side = "right" if x > 2 / 3 * WIDTH else "left"
         length = LETTER * len(name)
         start = x - length if side == "right" else x
         near = [h for left, right, h in taken if left < start + length and start < right]

@@ -43,7 +43,7 @@ def chart(points: pd.DataFrame, column: queries.Column) -> alt.LayerChart | alt.
     dots = base.mark_circle(size=110, opacity=1, color="#0b7285").encode(
         y=value, tooltip=["name", "value", "low", "high", "seconds", "place"]
     )
-    named: dict[tuple[str, int], list[int]] = {}
+    named: dict[tuple[comparison.Side, int], list[int]] = {}
     for row, place in enumerate(comparison.name_places(points)):
         named.setdefault(place, []).append(row)
     names = [
