@@ -24,7 +24,7 @@ def captured(once: Callable[[], None]) -> Callable[[], None]:
             once()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=stream):  # torch's own is of the first GPU that captured
         once()
     replay: Callable[[], None] = graph.replay
     return replay

@@ -62,7 +62,11 @@ def sample(
     check_codes(condition_codes, "transformer", c.vocab_size, (len(text), c.block_size))
     if uniforms_BN is None:
         uniforms_BN = torch.zeros(condition_codes.shape)
-    with torch.autocast(condition_codes.device.type, enabled=False):  # the weights say the type
+    on_its_gpu = torch.cuda.device_of(condition_codes)  # streams, events and kernels are of that
+    with (
+        on_its_gpu,
+        torch.autocast(condition_codes.device.type, enabled=False),
+    ):  # weights say the type
         batch = passes_for(model, len(text), settings, precision or Precision())
         batch.start(text, condition_codes, uniforms_BN, drop_image_B)
         return batch.finish()
