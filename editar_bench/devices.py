@@ -45,7 +45,7 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     # cuBLAS, cuDNN and torch's CPU allocator say it in words only.
-    words = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator")
+    words = ("out of memory", "_ALLOC_FAILED", "_ALLOCATION_FAILED", "DefaultCPUAllocator")
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
