@@ -160,7 +160,7 @@ def test_scores_of_a_sample_say_which_way_is_better(opened: Open, results: Path)
 
 def test_charts_say_units_and_short_titles() -> None:
     column = queries.Column(metric="m", protocol="p.v1", higher_is_better=True, unit="dB")
-    frame = pd.DataFrame({"model": ["a"], "kind": ["measured"], "value": [1.0]})
+    frame = pd.DataFrame({"name": ["a"], "kind": ["measured"], "value": [1.0]})
     spec = charts.interval_chart(frame.assign(low=0.5, high=1.5, samples="1 / 1"), column)
     assert spec.to_dict()["layer"][0]["encoding"]["x"]["title"] == ["m ↑, dB", "p.v1"]
     effects = pd.DataFrame(
