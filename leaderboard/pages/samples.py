@@ -81,12 +81,20 @@ def sort(
     metrics = {" · ".join(pair): pair for pair in pairs}
     models = queries.model_order(zip(outputs["model"], outputs["kind"], strict=True))
     with st.sidebar:
-        chosen = st.selectbox("Sort by", ["split order", *metrics], key=f"sort-{where}")
+        chosen = st.selectbox(
+            "Sort by", ["split order", *metrics], key=f"sort-{where}", on_change=to_the_first
+        )
         if chosen not in metrics:
             return frame
         by = metrics[chosen]
-        model = st.selectbox("of", models, key=f"of-{where}")
-        first = st.radio("First", ["worst", "best"], horizontal=True, key=f"first-{where}")
+        model = st.selectbox("of", models, key=f"of-{where}", on_change=to_the_first)
+        first = st.radio(
+            "First",
+            ["worst", "best"],
+            horizontal=True,
+            key=f"first-{where}",
+            on_change=to_the_first,
+        )
     joined = scores.merge(outputs[outputs["model"] == model], on="output_id")
     joined = joined[(joined["metric"] == by[0]) & (joined["protocol"] == by[1])]
     joined = joined[joined["value"].notna()]
@@ -94,6 +102,11 @@ def sort(
     return gallery.order_samples(
         frame, values, best_first=first == "best", higher_is_better=better.get(by[0], True)
     )
+
+
+def to_the_first() -> None:
+    """Another order is looked at from its beginning: whoever asks for the worst sees the worst."""
+    st.session_state["place"] = 1
 
 
 def step(count: int) -> int:

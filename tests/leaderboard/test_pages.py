@@ -355,6 +355,16 @@ def test_samples_are_filtered_and_sorted(opened: Open, results: Path) -> None:
     assert page.subheader[0].value == "make object 1 red"  # error 0, lower is better
 
 
+def test_another_order_is_looked_at_from_its_beginning(opened: Open, results: Path) -> None:
+    page = opened("pages/samples.py", results)
+    page.number_input[0].set_value(2).run()
+    {box.label: box for box in page.selectbox}["Sort by"].select_index(1).run()
+    assert page.number_input[0].value == 1
+    page.number_input[0].set_value(2).run()
+    page.radio[0].set_value("best").run()
+    assert page.number_input[0].value == 1 and not page.exception
+
+
 def test_runs_show_provenance(opened: Open, results: Path) -> None:
     page = opened("pages/runs.py", results)
     assert "1 of 250 pictures differs" in page.warning[0].value.replace("\\", "")
