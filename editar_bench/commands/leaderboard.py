@@ -37,7 +37,9 @@ def leaderboard(
     command = [sys.executable, "-m", "streamlit", "run", str(app)]
     command += ["--server.address", host, "--server.port", str(port)]
     command += ["--server.headless", str(headless).lower()]
-    command += ["--browser.gatherUsageStats", "false", "--", "--out", str(out.resolve())]
+    command += ["--browser.gatherUsageStats", "false"]
+    command += ["--client.toolbarMode", "viewer"]  # nothing to deploy here
+    command += ["--", "--out", str(out.resolve())]
     try:
         code = subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:

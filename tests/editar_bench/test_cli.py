@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,7 @@ def test_the_pages_are_for_this_machine_unless_a_host_is_given(
         assert call("leaderboard", "--out", str(tmp_path), *more)[0] == 0
     addresses = [command[command.index("--server.address") + 1] for command in commands]
     assert addresses == ["localhost", "0.0.0.0"]
+    assert all(("--client.toolbarMode", "viewer") in pairwise(command) for command in commands)
 
 
 def test_version() -> None:
