@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from editar_bench.errors import UserError
 from editar_bench.parts import PARTS, disk_errors
-from editar_bench.reader import PUBLISHED, database_errors
+from editar_bench.reader import PUBLISHED, confine, database_errors
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -54,4 +54,6 @@ def open_working(out: Path) -> DuckDBPyConnection:
     import duckdb
 
     with database_errors(out / PUBLISHED):
-        return duckdb.connect(str(out / WORKING))
+        connection = duckdb.connect(str(out / WORKING))
+        confine(connection, out)
+    return connection

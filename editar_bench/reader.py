@@ -69,6 +69,16 @@ def database_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def confine(connection: DuckDBPyConnection, out: Path) -> None:
+    """Let a store that is open read its own parts and nothing else.
+
+    A store may come from elsewhere, and views in it can read any file or address that DuckDB reaches.
+    """
+    folder = str(out / parts.PARTS).replace("'", "''")
+    connection.execute(f"SET allowed_directories = ['{folder}']")
+    connection.execute("SET enable_external_access = false")
+
+
 def speaks_of_space(error: Exception) -> bool:
     """Whether DuckDB, which has no error of its own for it, says that the disk or the memory is full."""
     text = str(error).lower()
@@ -218,6 +228,7 @@ def _attach(path: Path) -> DuckDBPyConnection:
     connection = duckdb.connect()
     try:
         connection.execute("ATTACH ? AS published (READ_ONLY)", [str(path)])
+        confine(connection, path.parent)
         connection.execute("USE published")
         version = migrations.stored_version(connection)
         if version is None:

@@ -47,6 +47,20 @@ def test_a_store_without_its_tables_is_a_sentence(tmp_path: Path, kept: tuple[st
     assert not list(tmp_path.glob(".working*"))
 
 
+def test_a_store_from_elsewhere_reads_no_other_file(tmp_path: Path) -> None:
+    secret, out = tmp_path / "secret.txt", tmp_path / "it's out"  # the quote is no end of a setting
+    secret.write_text("key")
+    with Store.open(out) as store:
+        store.publish()
+    with duckdb.connect(str(out / "results.duckdb")) as connection:
+        connection.execute("DROP TABLE vote")
+        connection.execute(f"CREATE VIEW vote AS SELECT content FROM read_text('{secret}')")
+    with pytest.raises(UserError, match="disabled by configuration"):
+        Reader(out).frame("SELECT * FROM vote")
+    with Store.open(out) as store, pytest.raises(UserError, match="disabled by configuration"):
+        store.query("SELECT * FROM vote")
+
+
 def test_half_a_store_is_a_sentence_and_rebuilt_when_moved_away(tmp_path: Path) -> None:
     key, array = ("o", "m", "p", 1), np.random.default_rng(0).random(2**18)
     with Store.open(tmp_path) as store:
