@@ -106,7 +106,14 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
         # Never compressed, so that it cannot swell.
         with file, tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as tar:
             yield tar
-    except (tarfile.TarError, EOFError, ValueError, OverflowError, OSError) as error:
+    except (
+        tarfile.TarError,
+        EOFError,
+        ValueError,
+        OverflowError,
+        OSError,
+        RecursionError,
+    ) as error:
         raise UserError(
             f"{path} cannot be read as a bundle ({error}); copy it again from the machine where "
             "`editar-bench prepare --bundle` wrote it."

@@ -191,6 +191,16 @@ def test_a_list_without_an_end_is_one_sentence(tmp_path: Path) -> None:
         unpack_bundle(tmp_path / "b.tar", "scenes", places(tmp_path / "there"))
 
 
+def test_names_without_an_end_are_one_sentence(bundle: Path, tmp_path: Path) -> None:
+    name = tarfile.TarInfo("././@LongLink")
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 1
+    header = name.tobuf(format=tarfile.GNU_FORMAT) + bytes(tarfile.BLOCKSIZE)
+    index = bundle.read_bytes()[: 2 * tarfile.BLOCKSIZE]  # the list, of less than a block
+    (tmp_path / "b.tar").write_bytes(index + header * 2000)
+    with pytest.raises(UserError, match="cannot be read as a bundle"):
+        unpack_bundle(tmp_path / "b.tar", "scenes", places(tmp_path / "there"))
+
+
 def test_what_cannot_be_a_file_is_one_sentence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
