@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from editar_bench.errors import UserError
 from editar_bench.types import Picture
 
 PICTURES = "pictures"  # the folder in a results folder
+FORMATS = (
+    "PNG",
+)  # a folder from elsewhere may hold others, and PIL has a program run some of them
 _END = b"\0\0\0\0IEND\xaeB`\x82"  # of every PNG file
 
 
@@ -60,6 +63,17 @@ def write_picture(folder: Path, picture: Picture) -> str:
     return name
 
 
+def picture_file(out: Path, path: Any) -> Path | None:
+    """The file of a stored path; None where there is no path, or it leads out of the results' pictures.
+
+    A store may come from elsewhere, and what it names is shown to whoever opens the pages, or sent to a judge.
+    """
+    if not isinstance(path, str) or not path:
+        return None
+    file = (out / path).resolve()
+    return file if file.is_relative_to((out / PICTURES).resolve()) else None
+
+
 def read_picture(folder: Path, name: str) -> Picture:
     """Read a stored picture back as (H, W, 3) uint8."""
     path = picture_path(folder, name)
@@ -76,9 +90,9 @@ def decode_picture(file: Path | BinaryIO, where: str) -> Picture:
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(
             f"The stored picture {where} is missing or damaged; remove it and run the same command again, "
             "which makes it anew."

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from editar_bench.pictures import picture_file as picture_file  # for the pages
 from editar_bench.store import Reader
-
-PICTURES = "pictures"  # of a results folder
+from editar_bench.types import Picture
 
 
 def samples(reader: Reader, suite: str, dataset: str, task: str) -> pd.DataFrame:
@@ -49,15 +48,10 @@ def scores(reader: Reader, output_ids: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def picture_file(out: Path, path: Any) -> Path | None:
-    """The file of a stored path; None where there is no path, or it leads out of the results' pictures.
-
-    A store may come from elsewhere, and the pages show what it names to whoever opens them.
-    """
-    if not isinstance(path, str) or not path:
-        return None
-    file = (out / path).resolve()
-    return file if file.is_relative_to((out / PICTURES).resolve()) else None
+def enlarged(pixels: Picture, side: int) -> Picture:
+    """Pixels repeated by the largest whole factor that keeps both sides within `side`: some pictures are all height."""
+    factor = max(1, side // max(pixels.shape[:2]))
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def pick_samples(frame: pd.DataFrame, *, category: str = "", in_slice: str = "") -> pd.DataFrame:

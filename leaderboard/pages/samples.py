@@ -9,6 +9,8 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
+from editar_bench.errors import UserError
+from editar_bench.pictures import decode_picture
 from editar_bench.store import Reader
 from leaderboard import gallery, look, queries, source
 
@@ -19,15 +21,11 @@ PER_ROW = 5
 @st.cache_data(show_spinner=False, max_entries=512)
 def enlarged(path: str) -> NDArray[np.uint8] | None:
     """A picture with its pixels repeated, so that small ones are shown as they are; None if unreadable."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-    except OSError:
+        pixels = decode_picture(Path(path), path)
+    except UserError:
         return None
-    factor = max(1, WIDTH // pixels.shape[1])
-    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+    return gallery.enlarged(pixels, WIDTH)
 
 
 @st.cache_data(show_spinner=False, max_entries=8)

@@ -6,6 +6,7 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -291,6 +292,11 @@ def test_numbers_have_four_digits(value: float | None, text: str) -> None:
 
 def test_markdown_is_taken_literally() -> None:
     assert plain("a [red] cube: *5*") == r"a \[red\] cube\: \*5\*"
+
+
+def test_no_side_of_a_picture_is_enlarged_beyond_the_page() -> None:
+    assert gallery.enlarged(np.zeros((64, 64, 3), np.uint8), 256).shape == (256, 256, 3)
+    assert gallery.enlarged(np.zeros((3000, 1, 3), np.uint8), 256).shape == (3000, 1, 3)
 
 
 @pytest.mark.parametrize(
