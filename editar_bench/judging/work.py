@@ -10,6 +10,7 @@ from typing import Any
 
 from editar_bench.errors import UserError
 from editar_bench.judging.forms import Form, Question
+from editar_bench.pictures import FORMATS, picture_file
 
 Query = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
 
@@ -78,7 +79,16 @@ class Call:
 
     def _paths(self, out: Path) -> list[Path]:
         paths = {"source": self.output["condition_path"], "result": self.output["path"]}
-        return [out / paths[name] for name in self.question.shown]
+        files = []
+        for name in self.question.shown:
+            file = picture_file(out, paths[name])
+            if file is None:
+                raise UserError(
+                    f"{out} names '{paths[name]}' as a picture, which is none of its own and is not sent to a judge; "
+                    "do not use this store."
+                )
+            files.append(file)
+        return files
 
 
 @lru_cache(maxsize=4096)
@@ -86,9 +96,9 @@ def _size(path: Path) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return image.height, image.width
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise UserError(f"The stored picture {path} cannot be read.") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from dataclasses import replace
@@ -128,6 +129,19 @@ def test_pictures_go_out_in_the_order_of_the_question(out: Path) -> None:
     assert sorted(len(pictures) for _, pictures in seen) == [1, 2]
     (two,) = [pictures for _, pictures in seen if len(pictures) == 2]
     assert two == [(out / picture(out, 0)).read_bytes(), (out / picture(out, 10)).read_bytes()]
+
+
+def test_no_file_from_elsewhere_is_sent(out: Path) -> None:
+    (out.parent / "secret").write_bytes(b"private")
+    sample = {"task": "edit", "dataset": "d", "dataset_fingerprint": "f", "sample_id": "s0"}
+    more = {"suite": "paper", "position": 0, "prompt": "edit number 0", "category": KINDS[0]}
+    write_part(out, "sample", [sample | more | {"condition_path": "../secret", "slices": []}])
+    with (
+        serve(FakeJudge(marks)) as server,
+        pytest.raises(UserError, match="'../secret' .* none of its own"),
+    ):
+        judged(out, server, job(models=("editar",), limit=1))
+    assert base64.b64encode(b"private").decode() not in json.dumps(server.requests)
 
 
 def test_gedit_is_the_mean_of_groups_and_shares_the_answers(out: Path) -> None:
