@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from editar_bench.compare import LEVEL, Compared
-from editar_bench.tables import DASH, WIDTH, arrow, number, ratio
+from editar_bench.tables import DASH, WIDTH, arrow, csv_value, markdown_text, number, ratio
 
 HEADER = ("metric", "A", "B", "A - B", "effect", "A / = / B", "p", "p Holm", "better")
 
@@ -141,11 +141,12 @@ def markdown(a: str, b: str, rows: Sequence[Compared]) -> str:
     """A table a task, protocols below it."""
     lines: list[str] = []
     for of_task in _tasks(rows):
-        lines += [f"## {_title(a, b, of_task)}", ""]
+        lines += [markdown_text(f"## {_title(a, b, of_task)}"), ""]
         table = [HEADER, ("---", *["---:"] * (len(HEADER) - 1)), *map(cells, of_task)]
-        lines += [f"| {' | '.join(line)} |" for line in table]
-        lines += ["", "Protocols: " + ", ".join(row.protocol for row in of_task), ""]
-    return "\n".join([*lines, *_notes(rows), ""])
+        lines += [markdown_text(f"| {' | '.join(line)} |") for line in table]
+        protocols = ", ".join(row.protocol for row in of_task)
+        lines += ["", markdown_text(f"Protocols: {protocols}"), ""]
+    return "\n".join([*lines, *map(markdown_text, _notes(rows)), ""])
 
 
 def as_csv(a: str, b: str, rows: Sequence[Compared]) -> str:
@@ -154,7 +155,7 @@ def as_csv(a: str, b: str, rows: Sequence[Compared]) -> str:
     records = [{"model_a": a, "model_b": b, **columns(row)} for row in rows]
     writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({name: csv_value(value) for name, value in row.items()} for row in records)
     return text.getvalue()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from editar_bench.errors import UserError
 from editar_bench.registry import load_target, near_matches
-from editar_bench.tables import DASH, arrow, interval, number, ratio
+from editar_bench.tables import DASH, arrow, csv_value, interval, markdown_text, number, ratio
 
 Row = Mapping[str, Any]
 COLUMNS = (
@@ -165,19 +165,19 @@ def markdown(rows: Sequence[Row]) -> str:
     """One table a metric, under a heading a task."""
     lines: list[str] = []
     for (suite, dataset, task), of_task in _groups(rows, "suite", "dataset", "task").items():
-        lines += [f"## {task} ({suite}, {dataset})", ""]
+        lines += [markdown_text(f"## {task} ({suite}, {dataset})"), ""]
         for note in _data_notes(of_task):
-            lines += [note, ""]
+            lines += [markdown_text(note), ""]
         for (_, protocol), of_metric in _groups(of_task, "metric", "protocol").items():
-            lines += [f"### {_title(of_metric[0])}", "", f"Protocol: {protocol}", ""]
+            lines += [markdown_text(f"### {_title(of_metric[0])}"), ""]
+            lines += [markdown_text(f"Protocol: {protocol}"), ""]
             lines += [_line(HEADER), _line(["---"] * len(HEADER))]
             lines += [_line(_cells(row)) for row in of_metric] + [""]
     return "\n".join(lines)
 
 
 def _line(cells: Sequence[str]) -> str:
-    # A reason such as "no <sample id>.png" must not become a tag.
-    escaped = (c.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for c in cells)
+    escaped = (markdown_text(cell).replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(escaped)} |"
 
 
@@ -258,7 +258,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: csv_value(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from editar_bench.contracts import MetricInfo
 from editar_bench.store import Aggregate
@@ -36,6 +36,17 @@ def ratio(value: float | None) -> str:
 def interval(low: float | None, high: float | None) -> str:
     """`[low, high]`, or nothing."""
     return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
+
+
+def markdown_text(text: str) -> str:
+    """One line of Markdown that holds no tag, link or picture: names and reasons may come from elsewhere."""
+    return text.replace("<", "&lt;").replace("](", "]\\(").replace("][", "]\\[").replace("\n", " ")
+
+
+def csv_value(value: Any) -> Any:
+    """A value for a CSV file: text that a spreadsheet would compute, such as `=1+1`, begins with an apostrophe."""
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if formula else value
 
 
 def _cell(row: Aggregate) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
-from editar_bench.tables import ratio
+from editar_bench.tables import csv_value, ratio
 from leaderboard.queries import Cell, Column, Grid, Row, goodness
 
 GRAY = "#7b8794"  # seen on white and on black pages alike
@@ -67,7 +68,7 @@ def number(value: float | None) -> str:
 
 def chip(text: str, kind: str) -> str:
     """A small colored label."""
-    return f'<span class="chip {kind}">{escape(text)}</span>'
+    return f'<span class="chip {escape(kind)}">{escape(text)}</span>'
 
 
 def show_grid(grid: Grid) -> None:
@@ -86,7 +87,7 @@ def show_heat(slices: Sequence[str], rows: Sequence[Row], column: Column) -> Non
         shades[name] = dict(zip(cells, goodness(values, column.higher_is_better), strict=True))
     heads = "".join(f"<th>{escape(name or 'all')}</th>" for name in slices)
     body = "".join(
-        f'<tr class="{row.kind}"><td>{escape(row.model)}{_stamp(row)}</td>'
+        f'<tr class="{escape(row.kind)}"><td>{escape(row.model)}{_stamp(row)}</td>'
         + "".join(
             _heat_cell(row.cells.get((name, column.protocol)), shades[name][row.model])
             for name in slices
@@ -115,6 +116,13 @@ def show_notes(notes: Sequence[str]) -> None:
 def offer_csv(name: str, content: str) -> None:
     """A button that takes away what is shown as a file."""
     st.download_button("Download as CSV", content, file_name=name, mime="text/csv")
+
+
+def csv_of(frame: pd.DataFrame) -> str:
+    """A data frame as a CSV file that no spreadsheet computes."""
+    names = frame.select_dtypes(include=["object", "string"]).columns
+    safe = {str(name): frame[name].map(csv_value) for name in names}
+    return str(frame.assign(**safe).to_csv(index=False))
 
 
 def plain(text: str) -> str:
@@ -150,7 +158,7 @@ def _row(row: Row, columns: Sequence[Column]) -> str:
         f"<small>N = {row.n:,} / {row.n_expected:,}</small></td>"
     )
     cells = "".join(_cell(row.cells.get(column.key), row) for column in columns)
-    return f'<tr class="{row.kind}">{name}{cells}</tr>'
+    return f'<tr class="{escape(row.kind)}">{name}{cells}</tr>'
 
 
 def _cell(cell: Cell | None, row: Row) -> str:

@@ -67,14 +67,16 @@ def main() -> None:
     with source.sentences():
         records = comparison.recorded(here, source.reader().run_record)
     divided = comparison.budgets(comparison.costs(records))
-    (st.warning if divided.apart or not divided.compared else st.caption)(divided.sentence)
+    (st.warning if divided.apart or not divided.compared else st.caption)(
+        look.plain(divided.sentence)
+    )
     if not divided.compared:
         st.stop()
     show_costs(divided.compared)
     names = [cost.model for cost in divided.compared]
     rows = here[here["model"].isin(names)]
     tasks = queries.tasks_in(rows)
-    for task, tab in zip(tasks, st.tabs(tasks), strict=True):
+    for task, tab in zip(tasks, st.tabs([look.plain(task) for task in tasks]), strict=True):
         with tab:
             of_task = rows[rows["task"] == task]
             by_label = {column.label: column for column in queries.columns_of(of_task, metrics)}

@@ -26,9 +26,10 @@ def main() -> None:
     if slices == [""]:
         st.info("This task's results are not broken down by slices.")
     look.show_heat(slices, models, column)
-    st.caption(f"{column.metric} {column.arrow}{column.in_unit}, protocol {column.protocol}.")
+    about = f"{column.metric} {column.arrow}{column.in_unit}, protocol {column.protocol}."
+    st.caption(look.plain(about))
     chosen = rows[(rows["metric"] == column.metric) & (rows["protocol"] == column.protocol)]
-    look.offer_csv(f"{task}-{column.metric}.csv", chosen.to_csv(index=False))
+    look.offer_csv(f"{task}-{column.metric}.csv", look.csv_of(chosen))
 
 
 main()

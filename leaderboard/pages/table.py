@@ -125,9 +125,9 @@ def main() -> None:
         whole = pd.concat([whole, outdated], ignore_index=True)
     shown = filters(whole)
     with st.sidebar:
-        look.offer_csv(f"{suite}-{dataset}.csv", shown.to_csv(index=False))
+        look.offer_csv(f"{suite}-{dataset}.csv", look.csv_of(shown))
     tasks = queries.tasks_in(whole)
-    for task, tab in zip(tasks, st.tabs(tasks), strict=True):
+    for task, tab in zip(tasks, st.tabs([look.plain(task) for task in tasks]), strict=True):
         with tab:
             show_task(task, shown, metrics)
 

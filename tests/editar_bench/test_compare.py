@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from editar_bench.compare import Compared, compare
+from editar_bench.compare_report import as_csv, markdown
 from editar_bench.errors import UserError
 from editar_bench.paired import holm
 from editar_bench.registry import METRICS
@@ -282,6 +283,10 @@ def test_the_command_prints_every_format(out: Path) -> None:
     )
     code, text, _ = call(*asked, "--format", "markdown")
     assert "| dummy_error ↓ |" in text and "Protocols: dummy-v1" in text
+    row = replace(compared(out, "noisy", WORSE)[0], metric="=x", protocol="[a](http://x)<b>")
+    assert not any(sign in markdown("a", "b", [row]) for sign in ("](", "<b>"))
+    (line,) = csv.DictReader(io.StringIO(as_csv("a", "b", [row])))
+    assert line["metric"] == "'=x"
 
 
 def test_the_command_refuses_in_one_sentence(out: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any
 
 import pytest
 
-from editar_bench.report import COLUMNS, _order, latex, markdown
+from editar_bench.report import COLUMNS, _order, as_csv, latex, markdown
 
 ROW: dict[str, Any] = dict.fromkeys(COLUMNS) | {
     "suite": "scenes",
@@ -50,6 +52,22 @@ def test_no_name_or_reason_is_taken_for_a_command_or_a_tag() -> None:
     assert r"m\textbar{}\textless{}1\textgreater{} &" in text
     failed = {"value": None, "status": "failed", "reason": "no <sample id>.png"}
     assert "| failed: no &lt;sample id>.png |" in markdown([ROW | failed])
+
+
+def test_markdown_from_elsewhere_has_no_tags_links_or_pictures() -> None:
+    hostile = "![a](http://x) [b][c] <img src=x>\n[c]: http://x"
+    names = ("task", "dataset", "suite", "metric", "protocol", "unit", "model", "data_remark")
+    text = markdown([ROW | dict.fromkeys(names, hostile)])
+    assert "<" not in text and "](" not in text and "][" not in text
+    assert not any(line.startswith("[c]:") for line in text.splitlines())
+
+
+def test_a_spreadsheet_computes_nothing_of_a_csv_file() -> None:
+    names = ["=1+1", "@SUM(1)", "+1", "-1", "a=1"]
+    text = as_csv([ROW | {"model": name, "value": -1.5} for name in names])
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["model"] for row in rows] == ["'=1+1", "'@SUM(1)", "'+1", "'-1", "a=1"]
+    assert {row["value"] for row in rows} == {"-1.5"}
 
 
 @pytest.mark.parametrize("higher", [True, False])

@@ -13,7 +13,7 @@ import pytest
 from editar_bench.store import Reader, RunRecord, Store, now, write_part
 from leaderboard import gallery, queries
 from leaderboard.charts import chart_frame, interval_chart
-from leaderboard.look import number, plain
+from leaderboard.look import chip, csv_of, number, plain
 from tests.leaderboard.conftest import MSE, REASON, make_aggregate
 
 MSE_KEY = ("edit_mse", "inside-v1")
@@ -292,6 +292,12 @@ def test_numbers_have_four_digits(value: float | None, text: str) -> None:
 
 def test_markdown_is_taken_literally() -> None:
     assert plain("a [red] cube: *5*") == r"a \[red\] cube\: \*5\*"
+
+
+def test_what_is_taken_away_and_shown_computes_and_marks_nothing() -> None:
+    frame = pd.DataFrame({"model": ["=1+1", None, "m"], "value": [-1.5, None, 2.0]})
+    assert csv_of(frame) == "model,value\n'=1+1,-1.5\n,\nm,2.0\n"
+    assert chip("a", '"><b>') == '<span class="chip &quot;&gt;&lt;b&gt;">a</span>'
 
 
 def test_no_side_of_a_picture_is_enlarged_beyond_the_page() -> None:
