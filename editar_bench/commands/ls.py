@@ -55,11 +55,16 @@ def ls(
 
 def print_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print left-aligned columns."""
-    lines = [list(header), *([str(cell) for cell in row] for row in rows)]
+    lines = [list(header), *([_printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     for line in lines:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         typer.echo("  ".join(padded).rstrip())
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal takes for commands: a store may come from elsewhere."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _models(names: Sequence[str]) -> None:

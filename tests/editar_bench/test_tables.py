@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from editar_bench.commands.ls import print_rows
 from editar_bench.progress import Bars
 from editar_bench.runner import Summary
 from editar_bench.tables import print_summary
@@ -36,3 +37,8 @@ def test_bars_show_odd_titles(capsys: pytest.CaptureFixture[str]) -> None:
         advance(2)
     shown = capsys.readouterr()
     assert ODD in shown.out + shown.err
+
+
+def test_a_listing_sends_no_commands_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows(("a", "b"), [("\x1b]0;title\x07x", "y\nz ↑")])
+    assert capsys.readouterr().out.splitlines()[1] == " ]0;title x  y z ↑"
