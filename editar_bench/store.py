@@ -35,6 +35,7 @@ from editar_bench.exchange import HERE, Exchange
 from editar_bench.files import written_aside
 from editar_bench.locking import WORKING, open_working, remove_leftovers, take_lock
 from editar_bench.parts import disk_errors, model_key, model_label, output_id, write_part
+from editar_bench.pictures import decode_picture, picture_file
 from editar_bench.published import reported_at
 from editar_bench.reader import PUBLISHED, Reader, database_errors, speaks_of_space
 from editar_bench.records import Aggregate, OutputKey, RunRecord, ScoreKey, metric_row, now
@@ -51,10 +52,12 @@ __all__ = [
     "ScoreKey",
     "Store",
     "UserError",
+    "decode_picture",
     "model_key",
     "model_label",
     "now",
     "output_id",
+    "picture_file",
     "write_part",
 ]
 

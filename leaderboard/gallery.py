@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from editar_bench.pictures import picture_file as picture_file  # for the pages
 from editar_bench.store import Reader
-from editar_bench.types import Picture
+from editar_bench.store import picture_file as picture_file  # for the pages
 
 
 def samples(reader: Reader, suite: str, dataset: str, task: str) -> pd.DataFrame:
@@ -48,7 +49,7 @@ def scores(reader: Reader, output_ids: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def enlarged(pixels: Picture, side: int) -> Picture:
+def enlarged(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Pixels repeated by the largest whole factor that keeps both sides within `side`: some pictures are all height."""
     factor = max(1, side // max(pixels.shape[:2]))
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from editar_bench.pictures import FORMATS
 from editar_bench.store import Reader, UserError
 from leaderboard import gallery, queries
 
@@ -104,7 +103,7 @@ def _draw(out: Path, rows: Sequence[tuple[str, Sequence[str | None]]]) -> Image.
 
 
 def _enlarged(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path, formats=FORMATS) as picture:
+    with Image.open(path, formats=("PNG",)) as picture:
         return np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST))
 
 

@@ -10,8 +10,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from editar_bench.errors import UserError
-from editar_bench.pictures import decode_picture
-from editar_bench.store import Reader
+from editar_bench.store import Reader, decode_picture
 from leaderboard import gallery, look, queries, source
 
 WIDTH = 256  # pixels a picture is enlarged to, by a whole factor
