@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.row_groups import RowGroups
+from data_prep.untrusted import FORMATS
 from editar_bench import files
 from editar_bench.errors import UserError
 from editar_bench.types import Example, Picture, Task
@@ -213,14 +214,14 @@ def decode(image: Mapping[str, Any]) -> NDArray[np.uint8]:
     """An image cell as it is stored: (H, W) or (H, W, channels)."""
     from PIL import Image
 
-    return np.array(Image.open(io.BytesIO(image["bytes"])))
+    return np.array(Image.open(io.BytesIO(image["bytes"]), formats=FORMATS))
 
 
 def decode_picture(image: Mapping[str, Any]) -> Picture:
     """An image cell as RGB (H, W, 3), whatever its mode: gray and transparent files occur."""
     from PIL import Image
 
-    return np.array(Image.open(io.BytesIO(image["bytes"])).convert("RGB"))
+    return np.array(Image.open(io.BytesIO(image["bytes"]), formats=FORMATS).convert("RGB"))
 
 
 def _image_columns(columns: Features) -> list[str]:

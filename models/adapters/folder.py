@@ -15,6 +15,9 @@ from editar_bench.types import Capability, Example, Generation, Picture, Setting
 from models.adapters.common import NATIVE
 from models.adapters.layouts import LAYOUTS
 
+# Whatever a file's name ends in; PIL would have a program run PostScript.
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
+
 
 class FolderOfPictures:
     """Serves the pictures somebody already has for one task.
@@ -99,7 +102,7 @@ class FolderOfPictures:
             )
         height, width = example.condition.shape[:2]
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 deep = image.mode.startswith(("I", "F"))
                 picture = image.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

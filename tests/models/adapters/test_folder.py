@@ -97,6 +97,20 @@ def test_an_unreadable_picture_is_named(folder, cut):
         adapter(folder).generate(BATCH, [0, 0, 0])
 
 
+def test_no_program_is_run_for_a_picture(folder, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    asked = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: asked.append("run"))
+    path = folder / f"{BATCH[1].id}.png"
+    Image.fromarray(noise(3)).save(path, format="EPS")
+    with pytest.raises(UserError, match=r"edit-1\.png cannot be read as a picture"):
+        adapter(folder).generate(BATCH, [0, 0, 0])
+    assert not asked
+    Image.fromarray(noise(3)).save(path, format="BMP")  # another name than its format, as happens
+    assert np.array_equal(adapter(folder).generate(BATCH, [0, 0, 0])[1].image, noise(3))
+
+
 def test_fingerprint_follows_names_and_bytes(folder):
     def fingerprint():
         return adapter(folder).fingerprint["pictures"]
