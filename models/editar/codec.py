@@ -275,19 +275,17 @@ class Codec(nn.Module):
         """Features before quantization and before normalization, (B, C, h, w)."""
         return self.quant_conv(self.encoder(images))
 
-    def quantized(self, codes: Tensor) -> Tensor:
-        """The code vectors as a feature map, (B, C, h, w): of codes (B, N) of square pictures, or (B, h, w) of any."""
-        codes_BN = codes.flatten(1) if codes.ndim == 3 else codes
+    def quantized(self, codes_BN: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """The code vectors as a feature map, (B, C, h, w), of a grid of (h, w) codes: without one, of a square."""
         check_codes(codes_BN, "codec", self.config.codebook_size)
-        if codes.ndim == 3:
-            return self.quantize.lookup(codes_BN, *codes.shape[1:])
-        side = isqrt(codes_BN.shape[1])
-        if side**2 != codes_BN.shape[1]:
+        count = codes_BN.shape[1]
+        height, width = grid or (isqrt(count), isqrt(count))
+        if height * width != count or height < 1:
             raise UserError(
-                f"codec: {codes_BN.shape[1]} codes make no square picture; give N codes of an N = side × side grid, "
-                "or those of another one as (B, h, w)"
+                f"codec: {count} codes make no {f'grid of {height} × {width}' if grid else 'square picture'}; "
+                "give N codes of an N = side × side grid, or the grid that they are of"
             )
-        return self.quantize.lookup(codes_BN, side)
+        return self.quantize.lookup(codes_BN, height, width)
 
     def reconstruct(self, features_BChw: Tensor) -> Tensor:
         """Decode a quantized feature map to pictures (B, 3, H, W), not clamped."""
@@ -299,9 +297,12 @@ class Codec(nn.Module):
         return self.quantize.nearest(self.latents(check_images(images)))
 
     @torch.no_grad()
-    def decode(self, codes: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) of codes (B, N), square ones, or (B, h, w); nominally in [-1, 1], not clamped."""
-        return self.reconstruct(self.quantized(codes))
+    def decode(self, codes_BN: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """Pictures (B, 3, H, W) of codes (B, N); nominally in [-1, 1], not clamped.
+
+        `grid` is (h, w) of pictures that are no squares, whose codes are row-major as well.
+        """
+        return self.reconstruct(self.quantized(codes_BN, grid))
 
     @torch.no_grad()
     def encode_multiscale(self, images: Tensor) -> list[Tensor]:

@@ -106,9 +106,13 @@ def test_pictures_that_are_no_squares_are_coded_and_decoded(small):
     expected, found = small(images)
     codes = small.encode(images)
     assert torch.equal(codes, found.codes[0]) and codes.shape == (2, 64)
-    decoded = small.decode(codes.view(2, 4, 16))  # its flat form is as long as that of a square
+    decoded = small.decode(codes, (4, 16))  # as many as a square has
     assert decoded.shape == images.shape
     torch.testing.assert_close(decoded, expected)
+    assert small.decode(codes).shape == (2, 3, 32, 32)
+    for wrong in ((4, 15), (-4, -16)):
+        with pytest.raises(UserError, match="64 codes make no grid of"):
+            small.decode(codes, wrong)
 
 
 def test_euclidean_quantizer_by_hand():
