@@ -9,7 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from editar_bench.compare import LEVEL, Compared
-from editar_bench.tables import DASH, WIDTH, arrow, csv_value, markdown_text, number, ratio
+from editar_bench.tables import (
+    DASH,
+    WIDTH,
+    arrow,
+    csv_value,
+    markdown_row,
+    markdown_text,
+    number,
+    ratio,
+)
 
 HEADER = ("metric", "A", "B", "A - B", "effect", "A / = / B", "p", "p Holm", "better")
 
@@ -143,7 +152,7 @@ def markdown(a: str, b: str, rows: Sequence[Compared]) -> str:
     for of_task in _tasks(rows):
         lines += [markdown_text(f"## {_title(a, b, of_task)}"), ""]
         table = [HEADER, ("---", *["---:"] * (len(HEADER) - 1)), *map(cells, of_task)]
-        lines += [markdown_text(f"| {' | '.join(line)} |") for line in table]
+        lines += map(markdown_row, table)
         protocols = ", ".join(row.protocol for row in of_task)
         lines += ["", markdown_text(f"Protocols: {protocols}"), ""]
     return "\n".join([*lines, *map(markdown_text, _notes(rows)), ""])

@@ -15,7 +15,16 @@ from typing import Any
 
 from editar_bench.errors import UserError
 from editar_bench.registry import load_target, near_matches
-from editar_bench.tables import DASH, arrow, csv_value, interval, markdown_text, number, ratio
+from editar_bench.tables import (
+    DASH,
+    arrow,
+    csv_value,
+    interval,
+    markdown_row,
+    markdown_text,
+    number,
+    ratio,
+)
 
 Row = Mapping[str, Any]
 COLUMNS = (
@@ -171,14 +180,9 @@ def markdown(rows: Sequence[Row]) -> str:
         for (_, protocol), of_metric in _groups(of_task, "metric", "protocol").items():
             lines += [markdown_text(f"### {_title(of_metric[0])}"), ""]
             lines += [markdown_text(f"Protocol: {protocol}"), ""]
-            lines += [_line(HEADER), _line(["---"] * len(HEADER))]
-            lines += [_line(_cells(row)) for row in of_metric] + [""]
+            lines += [markdown_row(HEADER), markdown_row(["---"] * len(HEADER))]
+            lines += [markdown_row(_cells(row)) for row in of_metric] + [""]
     return "\n".join(lines)
-
-
-def _line(cells: Sequence[str]) -> str:
-    escaped = (markdown_text(cell).replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
 
 
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {

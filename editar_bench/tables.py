@@ -43,6 +43,12 @@ def markdown_text(text: str) -> str:
     return text.replace("<", "&lt;").replace("](", "]\\(").replace("][", "]\\[").replace("\n", " ")
 
 
+def markdown_row(cells: Sequence[str]) -> str:
+    """A line of a Markdown table; a bar inside a cell stays there."""
+    escaped = (markdown_text(cell).replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
+
+
 def csv_value(value: Any) -> Any:
     """A value for a CSV file: text that a spreadsheet would compute, such as `=1+1`, begins with an apostrophe."""
     formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))

@@ -13,6 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from editar_bench.store import Reader, UserError
+from editar_bench.tables import markdown_text
 
 VARIABLE = "EDITAR_BENCH_OUT"
 
@@ -41,7 +42,7 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        st.info(str(error))
+        st.info(markdown_text(str(error)))  # it may quote a store from elsewhere
         st.stop()
 
 

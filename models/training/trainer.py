@@ -184,7 +184,7 @@ class Trainer:
         state = {
             **machine.state(module, optimizers),
             "generator": generator.get_state(),
-            "torch": torch.get_rng_state(),
+            **random_state(self.device),
             "clock": [self.clock.step, self.clock.samples, self.clock.seconds, self.clock.flops],
             "settings": _plain(self.recipe.settings),
             "seed": self.seed,
@@ -231,7 +231,7 @@ class Trainer:
         assert self.machine is not None
         self.machine.restore(module, optimizers, state)
         generator.set_state(state["generator"])
-        torch.set_rng_state(state["torch"])
+        set_random_state(self.device, state)
         self.clock = Clock(*state["clock"])
         self.curve, self.running = state["curve"], state.get("running", {})
         if isinstance(self.recipe, Streaming):
@@ -276,6 +276,21 @@ def learning_rate_share(share: float) -> float:
     if share < WARM_UP:
         return max(share / WARM_UP, 1e-2)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
+
+
+def random_state(device: str) -> dict[str, torch.Tensor]:
+    """Where the global generators stand: of a GPU too, whose dropout draws from one of its own."""
+    state = {"torch": torch.get_rng_state()}
+    if torch.device(device).type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(device: str, state: dict[str, Any]) -> None:
+    """Take over what `random_state` said; a checkpoint of another kind of device says less."""
+    torch.set_rng_state(state["torch"])
+    if torch.device(device).type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def _plain(settings: dict[str, Any]) -> str:

@@ -312,6 +312,21 @@ def test_depth_runs_from_its_minimum_to_its_maximum_and_classes_from_one(tmp_pat
     assert np.array_equal(labels, found.numpy() + 1) and labels.dtype == np.uint8
 
 
+def test_a_network_may_hold_a_single_number() -> None:
+    import torch
+    from torch import nn
+
+    from data_prep.photos.annotators import _identity
+
+    norms = [
+        nn.BatchNorm1d(2),
+        nn.BatchNorm1d(2),
+    ]  # they count their batches in a tensor without axes
+    assert _identity(norms[0]) == _identity(norms[1])
+    norms[1].num_batches_tracked += torch.tensor(1)
+    assert _identity(norms[0]) != _identity(norms[1])
+
+
 def test_networks_that_are_not_there_or_not_ade20ks(tmp_path, monkeypatch):
     from data_prep.photos.annotators import DepthAnnotator, LabelAnnotator
 

@@ -285,6 +285,7 @@ def test_the_command_prints_every_format(out: Path) -> None:
     assert "| dummy_error ↓ |" in text and "Protocols: dummy-v1" in text
     row = replace(compared(out, "noisy", WORSE)[0], metric="=x", protocol="[a](http://x)<b>")
     assert not any(sign in markdown("a", "b", [row]) for sign in ("](", "<b>"))
+    assert "\n| a\\|b " in markdown("a", "b", [replace(row, metric="a|b")])
     (line,) = csv.DictReader(io.StringIO(as_csv("a", "b", [row])))
     assert line["metric"] == "'=x"
 

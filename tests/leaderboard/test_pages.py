@@ -90,6 +90,19 @@ def test_no_results_are_a_sentence(opened: Open, tmp_path: Path, page: str, stat
     assert expected in sentence.value
 
 
+def test_a_sentence_that_quotes_a_store_from_elsewhere_holds_no_link_or_tag() -> None:
+    def page() -> None:
+        from editar_bench.errors import UserError
+        from leaderboard.source import sentences
+
+        with sentences():
+            raise UserError("no column '[a](http://x)<img>' in it")
+
+    (sentence,) = AppTest.from_function(page).run().info
+    assert "no column" in sentence.value
+    assert "](" not in sentence.value and "<img>" not in sentence.value
+
+
 def test_an_older_store_is_a_sentence(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -373,6 +373,24 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(ticking, tmp_path):
     assert runs[0]["runs"][0]["curve"] == runs[1]["runs"][0]["curve"]  # the running means too
 
 
+def test_a_checkpoint_knows_where_the_generator_of_a_gpu_stands(monkeypatch):
+    """Dropout on a GPU draws from it: a resumed run would drop other units than one that was never killed."""
+    places = {"cuda:1": torch.tensor([7], dtype=torch.uint8)}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: places[device])
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: places.update({device: state})
+    )
+    assert trainer_module.random_state("cpu").keys() == {"torch"}
+    state = trainer_module.random_state("cuda:1")
+    places["cuda:1"] = torch.tensor([9], dtype=torch.uint8)
+    trainer_module.set_random_state("cpu", state)
+    assert int(places["cuda:1"]) == 9
+    drawn = torch.rand(3)
+    trainer_module.set_random_state("cuda:1", state)
+    assert int(places["cuda:1"]) == 7 and torch.equal(torch.rand(3), drawn)
+    trainer_module.set_random_state("cuda:1", {"torch": state["torch"]})  # of a run on a CPU
+
+
 def test_a_killed_run_has_spent_its_operations(ticking, tmp_path):
     first, second = _Line(killed_at=4), _Line()
     with pytest.raises(KeyboardInterrupt):
