@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from data_prep.scenes.constants import IMAGE_SIZE
+from editar_bench.errors import UserError
 from models.training.bank import Bank, open_bank
 from models.training.families import GRIDS
 from models.training.recipe import Recipe
@@ -28,7 +29,8 @@ SHARES = {  # of the minutes of `train all`; measured needs, rounded
 _MODELS = Path(__file__).parent.parent
 WEIGHTS = _MODELS / "weights"
 _JUDGES = _MODELS.parent / "editar_bench" / "evaluators" / "weights"
-_NOT_SHIPPED = ("teacher", *GRIDS)
+AFTERWARDS = ("reader", "rewarded")  # EditAR learns from its own pictures, as the reader sees them
+_NOT_SHIPPED = ("teacher", "reader", *GRIDS)
 _TOKENIZER_EDITS = 4096  # whose texts the tokenizer is trained on
 
 
@@ -56,6 +58,8 @@ class Campaign:
             return self.judges
         if name == "decoder":  # a part of the codec
             return self.weights / "codec"
+        if name == "rewarded":
+            return self.weights / "editar"
         return self.runs / name if name in _NOT_SHIPPED else self.weights / name
 
     def tokenizer(self, own: Path) -> bytes:
@@ -184,6 +188,26 @@ def _editar(
     )
 
 
+def _reader(campaign: Campaign) -> Recipe:
+    from models.training.reader_recipe import ReaderRecipe
+
+    return ReaderRecipe(campaign.bank("train"), campaign.bank("validation"), campaign.weights)
+
+
+def _rewarded(campaign: Campaign) -> Recipe:
+    from models.training.reader_recipe import load_reader
+    from models.training.rewarded_recipe import RewardedRecipe
+    from models.training.settings import EDITAR
+
+    if not campaign.continuing:
+        raise UserError(
+            "train rewarded: only what can draw pictures already learns from them; add --from weights"
+        )
+    reader = load_reader(campaign.folder("reader") / "reader.pt")
+    banks = campaign.bank("train"), campaign.bank("validation")
+    return RewardedRecipe(EDITAR, *banks, campaign.weights, reader, device=campaign.device)
+
+
 def _llamagen(campaign: Campaign) -> Recipe:
     from models.training.llamagen_recipe import LlamaGenRecipe
     from models.training.settings import LLAMAGEN
@@ -252,6 +276,8 @@ _RECIPES: dict[str, Callable[[Campaign], Recipe]] = {
     "clip": _clip,
     "teacher": _teacher,
     "editar": _editar,
+    "reader": _reader,
+    "rewarded": _rewarded,
     "editar-common": _editar,  # with the budget that is common to all paradigms
     "editar-no-distillation": partial(_editar, teacher="none"),
     "editar-clip-teacher": partial(_editar, teacher="judging CLIP"),

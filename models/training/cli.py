@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from editar_bench.errors import UserError
-from models.training.campaign import SHARES, WEIGHTS, Campaign
+from models.training.campaign import AFTERWARDS, SHARES, WEIGHTS, Campaign
 from models.training.families import ABLATIONS, FAMILIES, GRIDS, operations
 from models.weights_manifest import ABLATIONS as ABLATION_WEIGHTS
 
@@ -69,7 +69,7 @@ def _budgets(options: argparse.Namespace) -> dict[str, Budget]:
     if options.from_weights:  # nothing that goes on is distilled
         networks.remove("teacher")
     names = {"all": networks, "grids": list(GRIDS)}.get(wanted, [wanted])
-    known = [*SHARES, *operations(1.0), *ABLATIONS, *GRIDS]
+    known = [*SHARES, *AFTERWARDS, *operations(1.0), *ABLATIONS, *GRIDS]
     if names[0] not in known:
         raise UserError(
             f"train: there is no network '{wanted}'; choose all, families, ablations, grids, or one of "
@@ -105,8 +105,8 @@ def _train(options: argparse.Namespace, budgets: Mapping[str, Budget]) -> None:
     )
     for name, budget in budgets.items():
         target = campaign.folder(name)
-        # The teacher is not shipped: there is nothing to continue.
-        earlier = target if options.from_weights and name != "teacher" else None
+        # Teacher and reader are not shipped: there is nothing to continue.
+        earlier = target if options.from_weights and name not in ("teacher", "reader") else None
         trainer = Trainer(
             campaign.recipe(name),
             budget,
@@ -182,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         "network",
         help=f"all; families ({', '.join(FAMILIES)}: every one with the same --flops); ablations of EditAR "
         "(kept apart from the shipped weights); grids (the codec at other sizes, kept in --runs); "
-        f"or one of: {', '.join(dict.fromkeys([*SHARES, *operations(1.0), *ABLATIONS, *GRIDS]))}",
+        f"or one of: {', '.join(dict.fromkeys([*SHARES, *AFTERWARDS, *operations(1.0), *ABLATIONS, *GRIDS]))}",
     )
     parser.add_argument(
         "--recipe",
@@ -229,6 +229,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="from_weights",
         choices=["weights"],
         help="continue from the shipped weights with a fresh optimizer, a warm-up and a fifth of the rate; "
-        "EditAR then reads its own draws, without distillation",
+        "EditAR then reads its own draws, without distillation; rewarded, which learns from finished pictures, "
+        "needs it",
     )
     return parser

@@ -75,7 +75,12 @@ class EditARRecipe:
         self, module: Transformer, clock: Clock, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy of the target codes, plus the distillation."""
-        batch = self.stream.batch(self.batch_size, generator)
+        return self.imitation(module, self.stream.batch(self.batch_size, generator), generator)
+
+    def imitation(
+        self, module: Transformer, batch: TokenBatch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss of given samples."""
         drop_text, drop_image = (d.to(self.device) for d in joint_dropout(len(batch), generator))
         patches = None
         if self.teacher is not None:

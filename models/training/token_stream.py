@@ -46,7 +46,12 @@ class TokenBatch:
     condition_BN: Tensor  # int64
     target_BM: Tensor  # int64; all scales of a pyramid, coarse to fine
     rows: NDArray[np.int64]  # where the target pictures stand in the bank
-    edit_B: Tensor  # bool, on the CPU: whose condition is the source picture of an edit
+    tasks: list[Task]
+
+    @property
+    def edit_B(self) -> Tensor:  # noqa: N802, a tensor's name
+        """Bool, on the CPU: whose condition is the source picture of an edit."""
+        return torch.tensor([task is Task.EDIT for task in self.tasks], dtype=torch.bool)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -120,10 +125,12 @@ class TokenStream:
         self._edits = visible_edits(train)
         self._validation_rows = 2 * visible_edits(validation)[:_VALIDATION_EDITS] + 1
 
-    def batch(self, size: int, generator: torch.Generator) -> TokenBatch:
-        """Random samples, their tasks drawn with their shares."""
-        shares = torch.tensor([self.shares.get(task, 0.0) for task in TASKS])
-        drawn = torch.multinomial(shares, size, True, generator=generator).numpy()
+    def batch(
+        self, size: int, generator: torch.Generator, shares: Mapping[Task, float] | None = None
+    ) -> TokenBatch:
+        """Random samples, their tasks drawn with the stream's shares or with others."""
+        weights = torch.tensor([(shares or self.shares).get(task, 0.0) for task in TASKS])
+        drawn = torch.multinomial(weights, size, True, generator=generator).numpy()
         counts = np.bincount(drawn, minlength=len(TASKS))
         parts = [
             self._samples(task, self._pick(task, int(n), generator), self._train_codes)
@@ -134,12 +141,12 @@ class TokenStream:
             torch.cat([part.condition_BN for part in parts]),
             torch.cat([part.target_BM for part in parts]),
             np.concatenate([part.rows for part in parts]),
-            torch.cat([part.edit_B for part in parts]),
+            [task for part in parts for task in part.tasks],
         )
 
-    def validation(self, task: Task) -> TokenBatch:
+    def validation(self, task: Task, first: int = _VALIDATION_EDITS) -> TokenBatch:
         """The same edited pictures as targets for every task, so that tasks can be compared."""
-        return self._samples(task, self._validation_rows, self._validation_codes)
+        return self._samples(task, self._validation_rows[:first], self._validation_codes)
 
     def entropies(self, entropy: Callable[[TokenBatch], Tensor]) -> dict[str, float]:
         """A model's mean cross-entropy of a batch, by task, on the validation split."""
@@ -183,9 +190,9 @@ class TokenStream:
             condition_BN = codes(task.value, rows)
         texts = [prompt_for(task, text) for text in words]
         target_BM = codes(self.target, rows)
-        edit_B = torch.full((len(rows),), task is Task.EDIT)
+        tasks = [task] * len(rows)
         return TokenBatch(
-            texts, condition_BN.to(self.device), target_BM.to(self.device), rows, edit_B
+            texts, condition_BN.to(self.device), target_BM.to(self.device), rows, tasks
         )
 
 
