@@ -59,6 +59,7 @@ class RewardedRecipe(EditARRecipe):
         reader: Reader,
         *,
         device: str = "cpu",
+        learning_rate: float = 3e-3,  # of which a continuation takes a fifth
         batch_size: int = 32,
     ) -> None:
         super().__init__(
@@ -68,10 +69,11 @@ class RewardedRecipe(EditARRecipe):
             weights_root,
             None,
             device=device,
-            learning_rate=3e-3,  # of which a continuation takes a fifth
+            learning_rate=learning_rate,
             batch_size=batch_size,
         )
         self.validation_bank, self.reader = validation, reader.to(device)
+        self._sampled: Transformer | None = None
         self.settings |= {
             "rewards": {task.value: dict(parts) for task, parts in WEIGHTS.items()},
             "drawn_shares": {task.value: share for task, share in DRAWN_SHARES.items()},
@@ -112,11 +114,12 @@ class RewardedRecipe(EditARRecipe):
         self, module: Transformer, batch: TokenBatch, text: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Codes (B, N) as the model now draws them."""
-        quick = copy.deepcopy(module).eval()
-        if faster_in_bf16(self.device):
-            quick = quick.to(torch.bfloat16)
+        if self._sampled is None:  # one network for all steps: the sampler keeps its buffers
+            dtype = torch.bfloat16 if faster_in_bf16(self.device) else torch.float32
+            self._sampled = copy.deepcopy(module).eval().requires_grad_(False).to(dtype)
+        self._sampled.load_state_dict(module.state_dict())
         uniforms_BN = torch.rand(batch.target_BM.shape, generator=generator)
-        return sample(quick, text, batch.condition_BN, DRAWS, uniforms_BN).clone()
+        return sample(self._sampled, text, batch.condition_BN, DRAWS, uniforms_BN).clone()
 
     def _pictures(self, codes_BN: Tensor, logits_BNV: Tensor | None = None) -> Tensor:
         """Pictures of the codes; what changes them changes the logits as if the mean code vector had been drawn."""

@@ -114,3 +114,22 @@ def test_a_reader_comes_back_frozen(tmp_path):
         for name, read in made(images).items():
             assert read.shape[2:] == (32, 32)
             assert torch.allclose(reader(images)[name], read, atol=1e-5)
+
+
+def test_draws_are_of_the_weights_of_the_moment(recipe, module):
+    """The sampler keeps a network of its own between steps."""
+    batch = recipe.stream.validation(TASKS[1], 4)
+    text = recipe.stream.text.encode(batch.texts)
+
+    def drawn(network, of):
+        return of._drawn(network, batch, text, torch.Generator().manual_seed(5))
+
+    first = drawn(module, recipe)
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.add_(
+                0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(6))
+            )
+    second = drawn(module, recipe)
+    recipe._sampled = None
+    assert torch.equal(second, drawn(module, recipe)) and not torch.equal(second, first)

@@ -7,7 +7,13 @@ import json
 
 import pytest
 
-from models.training import controlnet_recipe, instruct_pix2pix_recipe, stable_diffusion_recipe
+from models.training import (
+    controlnet_recipe,
+    instruct_pix2pix_recipe,
+    rewarded_recipe,
+    rewards,
+    stable_diffusion_recipe,
+)
 from models.training.codec_recipe import CodecRecipe
 from models.training.data import OBJECT_WEIGHT
 from models.training.editar_recipe import EditARRecipe
@@ -54,9 +60,26 @@ def test_rates_batches_and_choices(name):
     (record,) = (
         p for p in (WEIGHTS / name).glob("*.training.json") if not p.name.startswith("decoder")
     )
-    run = json.loads(record.read_text())["runs"][-1]
+    runs = json.loads(record.read_text())["runs"]
+    run = [r for r in runs if "rewards" not in r["settings"]][-1]
     defaults = inspect.signature(recipe).parameters
     assert run["learning_rate"] == defaults["learning_rate"].default
     assert run["batch_size"] == defaults["batch_size"].default
     assert run["muon_learning_rate"] == MUON_LEARNING_RATE
+    assert {key: run["settings"][key] for key in choices} == choices
+
+
+def test_what_editar_was_rewarded_for():
+    run = json.loads((WEIGHTS / "editar" / "editar.training.json").read_text())["runs"][-1]
+    defaults = inspect.signature(rewarded_recipe.RewardedRecipe).parameters
+    assert run["learning_rate"] == defaults["learning_rate"].default
+    assert run["batch_size"] == defaults["batch_size"].default
+    assert run["muon_learning_rate"] is None
+    choices = {
+        "rewards": {task.value: dict(parts) for task, parts in rewards.WEIGHTS.items()},
+        "drawn_shares": {t.value: share for t, share in rewarded_recipe.DRAWN_SHARES.items()},
+        "temperature": rewarded_recipe.DRAWS.temperature,
+        "reward": rewarded_recipe.REWARD,
+        "imitation": rewarded_recipe.IMITATION,
+    }
     assert {key: run["settings"][key] for key in choices} == choices
