@@ -90,7 +90,9 @@ def test_no_results_are_a_sentence(opened: Open, tmp_path: Path, page: str, stat
     assert expected in sentence.value
 
 
-def test_a_sentence_that_quotes_a_store_from_elsewhere_holds_no_link_or_tag() -> None:
+def test_a_sentence_that_quotes_a_store_from_elsewhere_holds_no_link_or_tag(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def page() -> None:
         from editar_bench.errors import UserError
         from leaderboard.source import sentences
@@ -98,6 +100,7 @@ def test_a_sentence_that_quotes_a_store_from_elsewhere_holds_no_link_or_tag() ->
         with sentences():
             raise UserError("no column '[a](http://x)<img>' in it")
 
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # as in `opened`
     (sentence,) = AppTest.from_function(page).run().info
     assert "no column" in sentence.value
     assert "](" not in sentence.value and "<img>" not in sentence.value

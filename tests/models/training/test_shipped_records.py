@@ -72,7 +72,7 @@ def test_rates_batches_and_choices(name):
 def test_what_editar_was_rewarded_for():
     run = json.loads((WEIGHTS / "editar" / "editar.training.json").read_text())["runs"][-1]
     defaults = inspect.signature(rewarded_recipe.RewardedRecipe).parameters
-    assert run["learning_rate"] == defaults["learning_rate"].default
+    assert run["learning_rate"] == pytest.approx(defaults["learning_rate"].default)
     assert run["batch_size"] == defaults["batch_size"].default
     assert run["muon_learning_rate"] is None
     choices = {
