@@ -1,4 +1,4 @@
-"""The reader whose opinion rewards EditAR: what stands at every fourth pixel of a picture, also of a generated one.
+"""The reader whose opinion rewards EditAR: what every 2 × 2 pixels of a picture show, also of a generated one.
 
 It reads label, color and material, inverse depth and surface normal. It is trained on the generators' stream, knows
 what the codec does to a picture, judges nothing that is reported, and is not shipped.
@@ -139,11 +139,13 @@ class ReaderRecipe:
     ) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropies to the shares, absolute error of depth, squared error of the normal; objects weighted."""
         rows = pick(2 * len(self.train), self.batch_size, generator)
-        images = rgb(self.train, rows)
+        device = next(module.parameters()).device
+        images = rgb(self.train, rows).to(device)
         coded = self.batch_size // 4
         images[:coded] = self._coded(images[:coded])
         deviation = _NOISE * torch.rand(len(rows), 1, 1, 1, generator=generator).square()
-        images = images + deviation * torch.randn(images.shape, generator=generator)
+        noise = deviation * torch.randn(images.shape, generator=generator)
+        images = images + noise.to(device)
         parts = _distances(module, images, truth_of(self.train, rows))
         return torch.stack(list(parts.values())).sum(), {
             name: float(part.detach()) for name, part in parts.items()
@@ -152,7 +154,8 @@ class ReaderRecipe:
     def validate(self, module: Reader) -> dict[str, float]:
         """The same losses on pictures of the validation split, and on them as the codec gives them back."""
         rows = 2 * np.arange(min(200, len(self.validation))) + 1
-        images, truth = rgb(self.validation, rows), truth_of(self.validation, rows)
+        images = rgb(self.validation, rows).to(next(module.parameters()).device)
+        truth = truth_of(self.validation, rows)
         figures: dict[str, float] = {}
         for name, shown in (("validation", images), ("coded", self._coded(images))):
             parts = _distances(module, shown, truth)
@@ -196,9 +199,8 @@ def load_reader(file: Path) -> Reader:
 
 
 def _distances(module: Reader, images: Tensor, truth: dict[str, Tensor]) -> dict[str, Tensor]:
-    device = next(module.parameters()).device
-    truth = {name: x_BCHW.to(device) for name, x_BCHW in truth.items()}
-    read = {name: x_BCHW.float() for name, x_BCHW in module(images.to(device)).items()}
+    truth = {name: x_BCHW.to(images.device) for name, x_BCHW in truth.items()}
+    read = {name: x_BCHW.float() for name, x_BCHW in module(images).items()}
     weight_B1HW = 1 + (_OBJECT_WEIGHT - 1) * of_objects(truth)
     parts = {
         name: (

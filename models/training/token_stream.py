@@ -49,7 +49,7 @@ class TokenBatch:
     tasks: list[Task]
 
     @property
-    def edit_B(self) -> Tensor:  # noqa: N802, a tensor's name
+    def edit_B(self) -> Tensor:
         """Bool, on the CPU: whose condition is the source picture of an edit."""
         return torch.tensor([task is Task.EDIT for task in self.tasks], dtype=torch.bool)
 

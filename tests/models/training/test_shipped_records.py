@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from models.adapters.editar import TEMPERATURE
 from models.training import (
     controlnet_recipe,
     instruct_pix2pix_recipe,
@@ -75,6 +76,7 @@ def test_what_editar_was_rewarded_for():
     assert run["learning_rate"] == pytest.approx(defaults["learning_rate"].default)
     assert run["batch_size"] == defaults["batch_size"].default
     assert run["muon_learning_rate"] is None
+    assert rewarded_recipe.DRAWS.temperature == TEMPERATURE  # what is rewarded is what is shown
     choices = {
         "rewards": {task.value: dict(parts) for task, parts in rewards.WEIGHTS.items()},
         "drawn_shares": {t.value: share for t, share in rewarded_recipe.DRAWN_SHARES.items()},
